@@ -1,0 +1,43 @@
+# ddncodec. On a fresh machine: `make demo` does the main job, `make test` runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench faces metrics clean
+
+demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/installed-dev      ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev     ## lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-bench   ## selection in Gram space against rendering all K images, and against two peers
+	$(BIN)/python experiments/bench_selection.py
+
+faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
+	$(PIP) --no-deps --require-hashes -r faces.txt
+
+metrics: faces                   ## measure the shipped models on the validation seeds and write their metrics.json
+	$(BIN)/python -m ddncodec_models.measure
+
+clean:                           ## remove what make made
+	rm -rf $(VENV) demo
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(PIP) -c constraints.txt -e ".[bench]"
+	$(PIP) --no-deps discrete-distribution-network==0.2.5 sddn==0.0.2
+	touch $@

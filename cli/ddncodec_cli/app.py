@@ -1,0 +1,61 @@
+"""The program `ddncodec`: its commands, and how every refusal becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ddncodec.errors import DdnError
+from ddncodec_cli.decode import decode
+from ddncodec_cli.encode import encode
+from ddncodec_cli.info import info
+from ddncodec_cli.jobs import complain
+from ddncodec_cli.models import app as models
+from ddncodec_cli.train import train
+from ddncodec_cli.verify import verify
+
+app = typer.Typer(
+    name="ddncodec",
+    help="A neural image codec for very small images: 144 bytes for a 64×64 face.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (encode, decode, info, verify, train):
+    app.command()(command)
+app.add_typer(models, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ddncodec import __version__
+
+        typer.echo(f"ddncodec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; a refusal is one line on stderr and its kind's exit code."""
+    try:
+        app()
+    except DdnError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

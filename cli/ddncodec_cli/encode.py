@@ -1,0 +1,56 @@
+"""`ddncodec encode`: images to .ddn files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ddncodec import zoo
+from ddncodec_cli import options
+from ddncodec_cli.jobs import Failures, Job, in_batches, lazy_codec, plan, read, require_free, write
+
+
+def encode(
+    inputs: options.Inputs,
+    output: options.Output = None,
+    output_dir: options.OutputDir = None,
+    recursive: options.Recursive = False,
+    force: options.Force = False,
+    levels: options.Levels = None,
+    model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    comment: Annotated[str | None, typer.Option(help="Text to keep in the file.")] = None,
+    keep_icc: Annotated[bool, typer.Option(help="Keep an embedded RGB profile; else the colours go to sRGB.")] = False,
+    device: options.Device = "auto",
+) -> None:
+    """Encode images; face.png becomes face.ddn.
+
+    An image is fitted to the model's resolution, and comes back at its own size.
+    """
+    from ddncodec import container
+    from ddncodec.images import READ_SUFFIXES, Picture, read_picture
+
+    failures = Failures()
+    jobs = plan(inputs, output, output_dir, recursive, ".ddn", lambda p: p.suffix.lower() in READ_SUFFIXES, failures)
+    codec = lazy_codec(lambda: zoo.find(model), device)
+
+    def work(part: Sequence[Job]) -> None:
+        pictures: dict[Job, Picture] = {}
+        for job in part:
+            with failures.guard(job.source):
+                require_free(job.target, force)
+                with read(job.source) as file:
+                    pictures[job] = read_picture(file, keep_icc=keep_icc)
+        if not pictures:
+            return
+        try:
+            latents = codec().encode_batch([picture.pixels for picture in pictures.values()], levels)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        for (job, picture), latent in zip(pictures.items(), latents, strict=True):
+            with failures.guard(job.source):
+                write(job.target, container.to_bytes(codec().to_stream(picture, latent, comment)), force)
+
+    in_batches(jobs, work)
+    raise typer.Exit(failures.exit_code)

@@ -1,0 +1,69 @@
+"""`ddncodec info`: what .ddn files say of themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ddncodec import container, zoo
+from ddncodec_cli import options
+from ddncodec_cli.jobs import Failures, printable, read
+
+
+def info(files: options.Streams, as_json: options.Json = False) -> None:
+    """Show what .ddn files hold, without decoding them."""
+    failures = Failures()
+    found = []
+    for path in files:
+        with failures.guard(path):
+            found.append(_facts(path))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        for facts in found:
+            _show(facts)
+    raise typer.Exit(failures.exit_code)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with read(path) as file:
+        stream = container.read(file)
+        size = file.tell()
+    latent = stream.latent
+    model = next((known for known in zoo.shipped() if known.id == stream.weights_id), None)
+    return {
+        "file": str(path),
+        "bytes": size,
+        "version": container.VERSION,
+        "width": stream.width,
+        "height": stream.height,
+        "k": latent.k,
+        "levels": latent.levels,
+        "levels_of_model": model.config.levels if model else None,
+        "bits": latent.bits,
+        "bits_per_pixel": 8 * size / (stream.width * stream.height),
+        "weights": stream.weights_hex,
+        "model": model.name if model else None,
+        "icc_bytes": len(stream.icc) if stream.icc else 0,
+        "comment": stream.comment,
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    of = f" of {facts['levels_of_model']:,}" if facts["levels_of_model"] else ""
+    lines = {
+        "image": f"{facts['width']} × {facts['height']} pixels",
+        "size": f"{facts['bytes']:,} bytes, {facts['bits_per_pixel']:.4f} bits a pixel",
+        "latent": f"{facts['levels']:,}{of} levels, K = {facts['k']:,}: {facts['bits']:,} bits",
+        "weights": f"{facts['weights']} ({facts['model'] or 'not among the models here'})",
+    }
+    if facts["icc_bytes"]:
+        lines["profile"] = f"{facts['icc_bytes']:,} bytes of ICC"
+    if facts["comment"] is not None:
+        lines["comment"] = printable(facts["comment"])
+    typer.echo(printable(facts["file"]))
+    for name, text in lines.items():
+        typer.echo(f"  {name:8} {text}")

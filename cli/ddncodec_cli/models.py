@@ -1,0 +1,63 @@
+"""`ddncodec models`: the checkpoints that are here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ddncodec import zoo
+from ddncodec.weights import WeightsInfo
+from ddncodec_cli import options
+
+app = typer.Typer(help="The models here.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_models(as_json: options.Json = False) -> None:
+    """List the models that ship with ddncodec."""
+    found = [_facts(info) for info in zoo.shipped()]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for facts in found:
+        typer.echo(f"{facts['name']:12} {facts['weights']}  {facts['resolution']}×{facts['resolution']}  "
+                   f"K = {facts['k']}, L = {facts['levels']}: {facts['bits']:g} bits")
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    as_json: options.Json = False,
+) -> None:
+    """Show a model: its layout, its card and its figures."""
+    info = zoo.find(model)
+    card, metrics = info.path.with_name("card.md"), info.path.with_name("metrics.json")
+    facts = _facts(info) | {"metrics": json.loads(metrics.read_text()) if metrics.is_file() else None}
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    typer.echo(f"{info.name}  {facts['weights']}  {info.path}")
+    for stage in facts["stages"]:
+        typer.echo(f"  {stage['resolution']:4}×{stage['resolution']:<4} {stage['levels']:5} levels "
+                   f"in {stage['blocks']:2} blocks")
+    if facts["metrics"]:
+        typer.echo(json.dumps(facts["metrics"], indent=2))
+    if card.is_file():
+        typer.echo("\n" + card.read_text())
+
+
+def _facts(info: WeightsInfo) -> dict[str, Any]:
+    config = info.config
+    return {
+        "name": info.name,
+        "weights": info.id.hex(),
+        "bytes": info.path.stat().st_size,
+        "resolution": config.resolution,
+        "k": config.k,
+        "levels": config.levels,
+        "bits": config.bits,
+        "stages": [{"resolution": s.resolution, "levels": sum(s.levels), "blocks": len(s.levels)}
+                   for s in config.stages],
+    }

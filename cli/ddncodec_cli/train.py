@@ -1,0 +1,101 @@
+"""`ddncodec train`: make a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddncodec_cli import options
+
+if TYPE_CHECKING:
+    from ddncodec.training.trainer import Progress, Trainer
+
+EVERY = 20  # steps between lines where nobody watches
+
+
+def train(
+    k: Annotated[int, typer.Option(help="K, output nodes of a level.")] = 2,
+    levels: Annotated[int, typer.Option("--l", "--levels", help="L, number of levels.")] = 1152,
+    resolution: Annotated[int, typer.Option(help="Side of the images in pixels, a power of two.")] = 64,
+    channels: Annotated[int, typer.Option(help="Width of the convolutions.")] = 96,
+    planes: Annotated[
+        int, typer.Option(help="Fixed feature planes, fitted to data; 0: the convolutions' output, as in the paper.")
+    ] = 256,
+    data: Annotated[Path | None, typer.Option(help="A folder of images; by default the synthetic faces.")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder; its name becomes the model's.")] = Path("runs/model"),
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder; of the other options only --steps counts.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, 20,000 if not given.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    lr: Annotated[float, typer.Option(help="Adam's rate for the convolutions.")] = 5e-4,
+    node_lr: Annotated[float | None, typer.Option(help="Adam's rate for the output nodes.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the first weights and the order of the images.")] = 0,
+    bfloat16: Annotated[bool, typer.Option(help="Autocast the convolutions to bfloat16.")] = False,
+    device: options.Device = "auto",
+) -> None:
+    """Train a model, by default BinDDN (K = 2, L = 1152) on synthetic faces.
+
+    The run's folder holds the best weights (best.safetensors: give it to --model), the state that --resume reads,
+    a log and a preview. Ctrl-C stops after the step under way and saves.
+    """
+    from ddncodec.codec import choose_device
+    from ddncodec.errors import OutputExists
+    from ddncodec.network.config import NetworkConfig
+    from ddncodec.training.trainer import STATE_FILE, TrainConfig, Trainer
+
+    try:
+        chosen = choose_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if resume is not None:
+        trainer = Trainer.resume(resume, chosen, steps)
+    else:
+        if (out / STATE_FILE).exists():
+            raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
+        config = TrainConfig(data=str(data) if data else None, seed=seed, batch=batch, lr=lr, node_lr=node_lr,
+                             bfloat16=bfloat16, **({"steps": steps} if steps else {}))
+        layout = NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes)
+        trainer = Trainer.create(out, layout, config, chosen)
+    stopped = _run(trainer)
+    if stopped is not None:
+        typer.echo(f"stopped at step {trainer.step}; --resume {trainer.folder} goes on", err=True)
+        raise typer.Exit(128 + stopped)
+
+
+def _run(trainer: Trainer) -> int | None:
+    """Train with a progress bar on a terminal and a line now and then elsewhere; returns the signal that stopped it."""
+    caught: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        caught.append(number)
+        trainer.request_stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        if sys.stderr.isatty():
+            _with_bar(trainer)
+        else:
+            for progress in trainer.run():
+                if progress.psnr is not None or progress.step % EVERY == 0:
+                    typer.echo(_line(progress), err=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return caught[0] if caught else None
+
+
+def _with_bar(trainer: Trainer) -> None:
+    with typer.progressbar(trainer.run(), length=trainer.config.steps - trainer.step, file=sys.stderr, show_pos=True,
+                           item_show_func=lambda progress: _line(progress) if progress else None) as bar:
+        for _ in bar:
+            pass
+
+
+def _line(progress: Progress) -> str:
+    best = f", best {progress.best_psnr:.2f} dB" if progress.best_psnr > 0 else ""
+    return f"step {progress.step}: loss {progress.loss:.5f}, {progress.splits} splits{best}"

@@ -1,0 +1,32 @@
+"""`ddncodec verify`: whether .ddn files are whole and can be decoded here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ddncodec import container, zoo
+from ddncodec_cli import options
+from ddncodec_cli.jobs import Failures, printable, read
+
+
+def verify(
+    files: options.Streams,
+    model: Annotated[
+        str | None, typer.Option(help="A model's name or weights file; by default the models here.")
+    ] = None,
+) -> None:
+    """Check .ddn files against the format and their checksum, and that their weights are here.
+
+    Prints a line for each file that is well; the exit code is that of the first one that is not.
+    """
+    failures = Failures()
+    for path in files:
+        with failures.guard(path):
+            with read(path) as file:
+                stream = container.read(file)
+            weights = zoo.find(model) if model else zoo.find_id(stream.weights_id)
+            weights.check(stream)
+            typer.echo(f"{printable(str(path))}: ok")
+    raise typer.Exit(failures.exit_code)

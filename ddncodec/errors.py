@@ -1,0 +1,148 @@
+"""The exception family: every way in which data, a file or a checkpoint can be refused.
+
+Each kind has an exit code of its own, stable across releases (docs/format.md lists them). Code 1
+is the family's, code 2 the command line's usage error.
+"""
+
+from typing import ClassVar
+
+
+class DdnError(Exception):
+    """Anything ddncodec refuses; its text is one line, meant for people."""
+
+    exit_code: ClassVar[int] = 1
+
+
+# The .ddn container (3-19).
+
+
+class BadMagic(DdnError):
+    """The data does not start like a .ddn file."""
+
+    exit_code = 3
+
+
+class UnknownVersion(DdnError):
+    """A .ddn file of a version that this release cannot read."""
+
+    exit_code = 4
+
+
+class ReservedBits(DdnError):
+    """A bit is set that version 1 reserves."""
+
+    exit_code = 5
+
+
+class BadVarint(DdnError):
+    """A number is longer than four bytes, or longer than it need be."""
+
+    exit_code = 6
+
+
+class AbsurdSize(DdnError):
+    """Width, height, levels, K or metadata are beyond the format's limits."""
+
+    exit_code = 7
+
+
+class Truncated(DdnError):
+    """The file ends before its header says that it does."""
+
+    exit_code = 8
+
+
+class TrailingBytes(DdnError):
+    """The file goes on after its header says that it ends."""
+
+    exit_code = 9
+
+
+class ChecksumMismatch(DdnError):
+    """The CRC32 does not match: the file was damaged."""
+
+    exit_code = 10
+
+
+class BadMetadata(DdnError):
+    """The metadata cannot be decompressed or does not parse."""
+
+    exit_code = 11
+
+
+class PayloadLength(DdnError):
+    """A payload is not as long as its levels and K ask for."""
+
+    exit_code = 12
+
+
+class NonZeroPadding(DdnError):
+    """A bit after the payload's last level is set."""
+
+    exit_code = 13
+
+
+class IndexOutOfRange(DdnError):
+    """An index of the latent is not below K."""
+
+    exit_code = 14
+
+
+# Weights (20-29).
+
+
+class UnknownWeights(DdnError):
+    """The stream was made by weights that are not installed here."""
+
+    exit_code = 20
+
+
+class BadCheckpoint(DdnError):
+    """A checkpoint is malformed: not safetensors, a wrong shape, a NaN."""
+
+    exit_code = 21
+
+
+# Images (30-39).
+
+
+class UnreadableImage(DdnError):
+    """Not an image, a damaged one, or of a kind that cannot be shown."""
+
+    exit_code = 30
+
+
+class ImageSize(DdnError):
+    """The image is too small or too large."""
+
+    exit_code = 31
+
+
+# Files (40-49).
+
+
+class InputMissing(DdnError):
+    """The input does not exist, is a directory or may not be read."""
+
+    exit_code = 40
+
+
+class OutputExists(DdnError):
+    """The output is there already and was not to be overwritten."""
+
+    exit_code = 41
+
+
+class OutputFailed(DdnError):
+    """The output cannot be written: read-only, disk full, not allowed."""
+
+    exit_code = 42
+
+
+# Training (50-59).
+
+
+class DataMissing(DdnError):
+    """There are no images to train or evaluate on."""
+
+    exit_code = 50

@@ -1,0 +1,1 @@
+"""Evaluation: how far a decoded picture is from the original."""

@@ -1,0 +1,166 @@
+"""What a network is: one frozen dataclass, stored as JSON in every checkpoint, which so describes itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from math import log2
+from typing import Any
+
+from ddncodec.errors import BadCheckpoint
+
+MAX_LEVELS = 65_535
+MAX_K = 65_536
+MAX_RESOLUTION = 1_024
+MAX_WIDTH = 4_096
+BLOCK_BITS = 36  # levels of one block do not condition each other's features: more blocks adapt more, and cost more
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The blocks at one resolution of the coarse-to-fine generator (Fig. 3b of the paper).
+
+    resolution: side of the proposals, in pixels, a power of two.
+    trunk: side at which the stage's convolutions run; at most `resolution`, which it divides.
+    channels: width of the trunk.
+    planes: number of fixed, orthonormal feature planes, at most resolution²; each is multiplied by a gain
+        that the path so far decides. 0: the trunk's own channels are the features, and then
+        `trunk == resolution`.
+    levels: number of levels (DDLs) in each block; 0 is a block that only refines the prediction.
+    """
+
+    resolution: int
+    trunk: int
+    channels: int
+    planes: int
+    levels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """A single shot generator with `levels` levels of `k` output nodes.
+
+    resolution: side of the images, in pixels, a power of two.
+    leak: extra output channels of a node that condition later blocks (leak choice).
+    chain_dropout: probability, in training, that a level picks at random (Sec. 3.2).
+    stages: coarse to fine; the last one has `resolution`.
+
+    Raises BadCheckpoint when the fields do not describe a network.
+    """
+
+    k: int
+    resolution: int
+    leak: int
+    chain_dropout: float
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.k <= MAX_K, f"k must be 2 to {MAX_K}, not {self.k}")
+        _require(_power_of_two(self.resolution) and self.resolution <= MAX_RESOLUTION,
+                 f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {self.resolution}")
+        _require(0 <= self.leak <= 64, f"leak must be 0 to 64, not {self.leak}")
+        _require(0 <= self.chain_dropout < 1, f"chain dropout must be in [0, 1), not {self.chain_dropout}")
+        _require(bool(self.stages) and self.stages[-1].resolution == self.resolution,
+                 "the last stage must have the network's resolution")
+        last = 0
+        for stage in self.stages:
+            where = f"stage {stage.resolution}"
+            _require(_power_of_two(stage.resolution) and stage.resolution > last,
+                     f"{where}: resolutions must be rising powers of two")
+            _require(_power_of_two(stage.trunk) and stage.trunk <= stage.resolution,
+                     f"{where}: the trunk's resolution must be a power of two up to the stage's")
+            _require(1 <= stage.channels <= MAX_WIDTH, f"{where}: channels must be 1 to {MAX_WIDTH}")
+            _require(0 <= stage.planes <= min(stage.resolution**2, MAX_WIDTH),
+                     f"{where}: planes must be 0 to {min(stage.resolution**2, MAX_WIDTH)}")
+            _require(stage.planes > 0 or stage.trunk == stage.resolution,
+                     f"{where}: without planes the trunk must run at the stage's resolution")
+            _require(bool(stage.levels) and all(0 <= n <= MAX_LEVELS for n in stage.levels),
+                     f"{where}: a block has 0 to {MAX_LEVELS} levels")
+            last = stage.resolution
+        _require(1 <= self.levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {self.levels}")
+
+    @property
+    def levels(self) -> int:
+        """L, the number of levels of the whole network."""
+        return sum(sum(stage.levels) for stage in self.stages)
+
+    @property
+    def bits(self) -> float:
+        """L·log2 K, the size of a whole latent."""
+        return self.levels * log2(self.k)
+
+    @property
+    def level_resolutions(self) -> tuple[int, ...]:
+        """The resolution at which each of the L levels proposes."""
+        return tuple(s.resolution for s in self.stages for _ in range(sum(s.levels)))
+
+    @classmethod
+    def default(cls, k: int, levels: int, resolution: int = 64, *, channels: int = 96, planes: int = 256,
+                leak: int = 1) -> NetworkConfig:
+        """A layout for any K, L and resolution; see `spread_levels` for how the levels are spread.
+
+        planes=0 gives the paper's generator, whose features are the convolutions' own output.
+        """
+        stages = []
+        spread = spread_levels(k, levels, resolution)
+        per_block = max(1, int(BLOCK_BITS // log2(k)))
+        for side, n in spread.items():
+            blocks = [per_block] * (n // per_block) + ([n % per_block] if n % per_block else [])
+            if side == resolution:
+                blocks.append(0)  # what the last picks imply, drawn for no bits
+            stages.append(Stage(resolution=side, trunk=min(side, 8) if planes else side, channels=channels,
+                                planes=min(planes, side * side), levels=tuple(blocks)))
+        return cls(k=k, resolution=resolution, leak=leak, chain_dropout=0.0 if k == 2 else 0.05,
+                   stages=tuple(stages))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> NetworkConfig:
+        """Inverse of `to_json`; the text is not trusted. Raises BadCheckpoint."""
+        try:
+            fields = json.loads(text)
+            stages = tuple(
+                Stage(**{name: _integer(value) for name, value in stage.items() if name != "levels"},
+                      levels=tuple(_integer(n) for n in stage["levels"]))
+                for stage in fields.pop("stages")
+            )
+            chain_dropout = float(fields.pop("chain_dropout"))
+            return cls(**{name: _integer(value) for name, value in fields.items()},
+                       chain_dropout=chain_dropout, stages=stages)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise BadCheckpoint(f"the checkpoint's configuration is not one: {error}") from None
+
+
+def spread_levels(k: int, levels: int, resolution: int) -> dict[int, int]:
+    """How many levels each resolution gets: half of them the finest, half of the rest the next, and so on.
+
+    A resolution gets at most one bit for each of its 3·r² dimensions; what that leaves over goes to the
+    finest, and resolutions that get nothing are left out.
+    """
+    sides = [2**i for i in range(resolution.bit_length())]
+    spread: dict[int, int] = {}
+    rest = levels
+    for i, side in enumerate(sides[:-1]):
+        share = min(round(levels / 2 ** (len(sides) - 1 - i) / 2), int(3 * side * side / log2(k)), rest)
+        if share > 0:
+            spread[side] = share
+            rest -= share
+    spread[resolution] = rest
+    return spread
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadCheckpoint(message)
+
+
+def _power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not an integer")
+    return value

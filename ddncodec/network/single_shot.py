@@ -1,0 +1,158 @@
+"""The single shot generator (Fig. 3b): coarse to fine, from 1×1 up to the full resolution, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ddncodec.network.blocks import Block, LevelState
+from ddncodec.network.config import NetworkConfig, Stage
+from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Features, path_errors
+from ddncodec.samplers import Guided, Replay, Sampler
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPass:
+    """One block of a pass through the generator, as a loss or a report wants to see it.
+
+    before: the prediction that the block's levels start from, (B, 3, r, r), r the block's resolution.
+    picked: the picked nodes' image weights, (B, n, 3, C), and features to read them with; None without levels.
+    indices: (B, n). guided: (B, n) bool, false where a level picked at random (chain dropout).
+    after: the prediction after the levels.
+    """
+
+    before: Tensor
+    picked: Tensor | None
+    features: Features | None
+    indices: Tensor
+    guided: Tensor | None
+    after: Tensor
+
+    def errors(self, target: Tensor) -> Tensor:
+        """Mean squared error after each level, (B, n), against the target at the block's resolution."""
+        if self.picked is None or self.features is None:
+            return target.new_zeros(len(target), 0)
+        return path_errors(self.features, target - self.before, self.picked) / target[0].numel()
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """image: (B, 3, R, R) in [−1, 1]. indices: (B, N), the picks of the N levels that were run, int64."""
+
+    image: Tensor
+    indices: Tensor
+
+
+class SingleShotGenerator(nn.Module):
+    """A Discrete Distribution Network laid out by a `NetworkConfig`.
+
+    `reconstruct` is the encoder's side (the target guides every level), `replay` the decoder's; both run the
+    same blocks and so give the same image.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        first = config.stages[0]
+        self.start_features = nn.Parameter(torch.empty(first.channels, 1, 1))
+        nn.init.uniform_(self.start_features, -0.2, 0.2)
+        self.start_outputs = nn.Parameter(torch.zeros(IMAGE_CHANNELS + config.leak, 1, 1))
+        self.stages = nn.ModuleList()
+        channels = first.channels
+        for stage in config.stages:
+            self.stages.append(StageModule(stage, config, channels))
+            channels = stage.channels
+
+    @property
+    def layers(self) -> list[DiscreteDistributionLayers]:
+        """The DDLs of every block that has levels, coarse to fine."""
+        return [module for module in self.modules() if isinstance(module, DiscreteDistributionLayers)]
+
+    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None) -> Iterator[BlockPass]:
+        """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
+        rest = self.config.levels if levels is None else levels
+        state = LevelState(self.start_features.expand(batch, -1, -1, -1), self.start_outputs.expand(batch, -1, -1, -1))
+        for stage in self.stages:
+            assert isinstance(stage, StageModule)
+            state = stage.enter(state)
+            for module in stage.blocks:
+                assert isinstance(module, Block)
+                if rest == 0 and module.ddl is not None:
+                    return
+                state = module(state)
+                before = state.prediction
+                if module.ddl is None:
+                    indices = torch.empty(batch, 0, dtype=torch.int64, device=before.device)
+                    yield BlockPass(before, None, None, indices, None, before)
+                    continue
+                features = module.features(state.features, stage.planes)
+                n = min(rest, module.ddl.levels)
+                choice = sampler.choose(features, module.ddl.image_nodes[:n], before)
+                picked = module.ddl.picked(choice.indices)
+                state = LevelState(state.features, state.outputs + features.render(picked.sum(1)))
+                rest -= n
+                yield BlockPass(before, picked[:, :, :IMAGE_CHANNELS], features, choice.indices, choice.guided,
+                                state.prediction)
+                if n < module.ddl.levels:
+                    return
+
+    def run(self, sampler: Sampler, batch: int, levels: int | None = None) -> Reconstruction:
+        """The image after `levels` levels (by default all) of a sampler's choices, at the full resolution."""
+        indices, image = [], self.start_outputs[None, :IMAGE_CHANNELS].expand(batch, -1, -1, -1)
+        for block in self.blocks(sampler, batch, levels):
+            indices.append(block.indices)
+            image = block.after
+        side = self.config.resolution
+        if image.shape[-1] != side:
+            image = functional.interpolate(image, size=side, mode="bicubic")
+        return Reconstruction(image.clamp(-1, 1), torch.cat(indices, 1))
+
+    @torch.no_grad()
+    def reconstruct(self, target: Tensor, levels: int | None = None) -> Reconstruction:
+        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent."""
+        return self.run(Guided(target), len(target), levels)
+
+    @torch.no_grad()
+    def replay(self, indices: Tensor) -> Reconstruction:
+        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K; renders picked nodes alone."""
+        return self.run(Replay(indices), len(indices), indices.shape[1])
+
+
+class StageModule(nn.Module):
+    """The blocks of one resolution, and the way into it from the resolution before."""
+
+    planes: Tensor
+
+    def __init__(self, stage: Stage, config: NetworkConfig, channels: int) -> None:
+        super().__init__()
+        self.resolution, self.trunk = stage.resolution, stage.trunk
+        self.adapt = nn.Conv2d(channels, stage.channels, 1)
+        # Training that starts from data replaces these by the residual's principal planes.
+        self.register_buffer("planes", torch.empty(stage.planes, stage.resolution**2))
+        self.planes.copy_(torch.from_numpy(cosine_planes(stage.planes, stage.resolution)))
+        self.blocks = nn.ModuleList(Block(stage, n, config.k, config.leak) for n in stage.levels)
+
+    def enter(self, state: LevelState) -> LevelState:
+        """Upsample the trunk and the outputs to this stage's resolutions."""
+        features: Tensor = self.adapt(_resize(state.features, self.trunk))
+        return LevelState(features, _resize(state.outputs, self.resolution))
+
+
+def cosine_planes(count: int, side: int) -> npt.NDArray[np.float32]:
+    """The `count` orthonormal planes of lowest frequency of the side's two-dimensional DCT: (count, side²)."""
+    frequency = np.arange(side)
+    waves = np.cos(frequency[:, None] * (frequency + 0.5) * (np.pi / side)) * (2 / side) ** 0.5
+    waves[0] *= 0.5**0.5
+    height, width = np.divmod(np.argsort(np.add.outer(frequency**2, frequency**2), axis=None, kind="stable"), side)
+    planes = waves[height[:count], :, None] * waves[width[:count], None, :]
+    return np.asarray(planes.reshape(count, side * side), np.float32)
+
+
+def _resize(x: Tensor, side: int) -> Tensor:
+    return x if x.shape[-1] == side else functional.interpolate(x, size=side, mode="bilinear")

@@ -1,0 +1,79 @@
+"""Samplers: what decides, at every level, which of the K proposals is taken.
+
+The generator asks a sampler once for each block; the guided sampler of the paper is one of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ddncodec.network.layer import Features
+from ddncodec.network.selection import nearest_path
+
+
+class Choice(NamedTuple):
+    """indices: (B, n) picks. guided: (B, n) bool, false where a pick was random; None where nothing guided."""
+
+    indices: Tensor
+    guided: Tensor | None = None
+
+
+class Sampler(Protocol):
+    """What the generator asks for its picks."""
+
+    def choose(self, features: Features, nodes: Tensor, prediction: Tensor) -> Choice:
+        """Picks for the next n levels: nodes are (n, K, 3, C), prediction (B, 3, r, r)."""
+        ...
+
+
+class Guided:
+    """The guided sampler: the node nearest to the target in L2 (Sec. 3.1), or with chain dropout a random one.
+
+    target: (B, 3, R, R) in [−1, 1]; coarse levels compare with its area average. chain_dropout: probability
+    of a random pick at each level, drawn from the generator.
+    """
+
+    def __init__(self, target: Tensor, chain_dropout: float = 0.0, generator: torch.Generator | None = None) -> None:
+        self._targets = {target.shape[-1]: target}
+        self._chain_dropout = chain_dropout
+        self._generator = generator
+
+    def target(self, side: int) -> Tensor:
+        """The target at a block's resolution: (B, 3, side, side)."""
+        if side not in self._targets:
+            self._targets[side] = downsample(self._targets[max(self._targets)], side)
+        return self._targets[side]
+
+    def choose(self, features: Features, nodes: Tensor, prediction: Tensor) -> Choice:
+        residual = self.target(prediction.shape[-1]) - prediction
+        n, k = nodes.shape[:2]
+        shape, device = (len(residual), n), residual.device
+        if not self._chain_dropout:
+            indices = nearest_path(features, nodes, residual)
+            return Choice(indices, torch.ones(shape, dtype=torch.bool, device=device))
+        guided = torch.rand(shape, generator=self._generator, device=device) >= self._chain_dropout
+        random = torch.randint(k, shape, generator=self._generator, device=device)
+        indices = nearest_path(features, nodes, residual, random.masked_fill(guided, -1))
+        return Choice(indices, guided)
+
+
+class Replay:
+    """Takes the recorded picks: indices (B, N), in the order of the levels."""
+
+    def __init__(self, indices: Tensor) -> None:
+        self._indices = indices
+        self._next = 0
+
+    def choose(self, features: Features, nodes: Tensor, prediction: Tensor) -> Choice:
+        start = self._next
+        self._next += nodes.shape[0]
+        return Choice(self._indices[:, start : self._next])
+
+
+def downsample(image: Tensor, side: int) -> Tensor:
+    """Area average of (B, 3, R, R) to (B, 3, side, side)."""
+    return image if image.shape[-1] == side else functional.interpolate(image, size=side, mode="area")

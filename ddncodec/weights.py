@@ -1,0 +1,118 @@
+"""Weights files: a network's configuration and half-precision weights in one safetensors file.
+
+The file's header and its content hash are read without torch, so that commands can name weights in
+milliseconds; only `load_network` needs torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddncodec.container import Stream
+from ddncodec.errors import BadCheckpoint, UnknownWeights
+from ddncodec.files import atomic_write, open_input
+from ddncodec.latent import Latent
+from ddncodec.network.config import NetworkConfig
+
+if TYPE_CHECKING:
+    from ddncodec.network.single_shot import SingleShotGenerator
+
+FORMAT = "ddncodec-weights-1"
+MAX_HEADER = 16 * 2**20
+ID_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInfo:
+    """path: the file. name: the checkpoint's. config: the network's. id: 4 bytes that a .ddn stream names."""
+
+    path: Path
+    name: str
+    config: NetworkConfig
+    id: bytes
+
+    def check(self, stream: Stream) -> None:
+        """Raise UnknownWeights unless the stream was made with these weights, for this many levels of this K."""
+        if stream.weights_id != self.id:
+            raise UnknownWeights(f"it was made with the weights {stream.weights_hex}, "
+                                 f"not with {self.name}, {self.id.hex()}")
+        self.check_latent(stream.latent)
+
+    def check_latent(self, latent: Latent) -> None:
+        """Raise UnknownWeights unless the latent has this network's K and at most its levels."""
+        if latent.k != self.config.k or latent.levels > self.config.levels:
+            raise UnknownWeights(f"{latent.levels} levels of {latent.k} are not of {self.name}, "
+                                 f"which has {self.config.levels} levels of {self.config.k}")
+
+
+def read_info(path: Path) -> WeightsInfo:
+    """What a weights file says of itself, and its id: the first 4 bytes of the SHA-256 of its content.
+
+    The id covers the configuration and every tensor's name, type, shape and bytes. Raises InputMissing,
+    BadCheckpoint.
+    """
+    with open_input(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= MAX_HEADER:
+            raise BadCheckpoint(f"{path} is not a safetensors file")
+        try:
+            header = json.loads(file.read(size))
+            metadata = header.pop("__metadata__")
+            marks = metadata["format"], metadata["name"], metadata["config"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise BadCheckpoint(f"{path} is not a checkpoint of ddncodec") from None
+        if marks[0] != FORMAT or not all(isinstance(mark, str) for mark in marks):
+            raise BadCheckpoint(f"{path} is not a checkpoint of ddncodec")
+        config = NetworkConfig.from_json(marks[2])
+        digest = hashlib.sha256(config.to_json().encode())
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return WeightsInfo(path, marks[1], config, digest.digest()[:ID_BYTES])
+
+
+def save_network(path: Path, network: SingleShotGenerator, name: str) -> None:
+    """Write a network's state in half precision; `load_network` is the inverse, up to rounding. Overwrites."""
+    from safetensors.torch import save
+
+    tensors = {key: value.half().contiguous() for key, value in network.state_dict().items()
+               if not key.endswith(".usage")}
+    metadata = {"format": FORMAT, "name": name, "config": network.config.to_json()}
+    with atomic_write(path, overwrite=True) as file:
+        file.write(save(tensors, metadata))
+
+
+def load_network(info: WeightsInfo) -> SingleShotGenerator:
+    """The network of a weights file, in float32 and evaluation mode, on the CPU.
+
+    Raises BadCheckpoint where a tensor is missing, unknown, of a wrong shape or type, or not finite.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from ddncodec.network.single_shot import SingleShotGenerator
+
+    try:
+        tensors = load_file(info.path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadCheckpoint(f"{info.path}: {error}") from None
+    with torch.device("meta"):
+        network = SingleShotGenerator(info.config)
+    expected = {key: value for key, value in network.state_dict().items() if not key.endswith(".usage")}
+    for key in expected.keys() | tensors.keys():
+        if key not in tensors or key not in expected:
+            raise BadCheckpoint(f"{info.path}: {'missing' if key in expected else 'unknown'} tensor {key}")
+        tensor = tensors[key]
+        if tensor.shape != expected[key].shape:
+            raise BadCheckpoint(f"{info.path}: {key} has shape {tuple(tensor.shape)}, "
+                                f"not {tuple(expected[key].shape)}")
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise BadCheckpoint(f"{info.path}: {key} holds values that are not finite numbers")
+    usage = {key: torch.zeros(value.shape) for key, value in network.state_dict().items() if key not in expected}
+    network.load_state_dict({key: value.float() for key, value in tensors.items()} | usage, assign=True)
+    return network.requires_grad_(False).eval()

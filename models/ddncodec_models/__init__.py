@@ -1,0 +1,8 @@
+"""The zoo: a folder a checkpoint, each with weights.safetensors, recipe.toml, metrics.json and card.md."""
+
+from pathlib import Path
+
+
+def weights_files() -> list[Path]:
+    """The weights files that ship; each one's folder bears the checkpoint's name."""
+    return sorted(Path(__file__).parent.glob("*/weights.safetensors"))

@@ -1,0 +1,58 @@
+"""docs/format.md against the code: its examples, limits and table of errors."""
+
+import re
+from pathlib import Path
+
+from ddncodec import container, errors, latent
+from ddncodec.container import Stream, from_bytes, to_bytes
+from ddncodec.latent import Latent
+
+DOC = (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+EXAMPLES = [
+    bytes.fromhex(block) for block in re.findall(r"(?:^    (?:[0-9A-F]{2}\s+)+)+$", DOC, re.M)
+]
+ID = bytes.fromhex("0badcafe")
+BINARY = Latent((1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0), 2)
+DECIMAL = Latent((7, 0, 4), 10)
+
+
+def test_the_examples_are_what_the_code_makes() -> None:
+    binary, decimal, plain, commented = EXAMPLES
+    assert binary == BINARY.pack()
+    assert decimal == DECIMAL.pack()
+    assert plain == to_bytes(Stream(BINARY, 64, 48, ID))
+    # Read only, as another release of zstd may write the frame otherwise.
+    assert from_bytes(commented) == Stream(DECIMAL, 300, 200, ID, comment="hi")
+    assert f"above; {len(plain)} bytes" in DOC
+    assert f'"hi"; {len(commented)} bytes' in DOC
+
+
+def test_every_error_is_listed_with_its_exit_code() -> None:
+    listed = {name: int(code) for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", DOC, re.M)}
+    kinds = [errors.DdnError, *errors.DdnError.__subclasses__()]
+    assert listed == {kind.__name__: kind.exit_code for kind in kinds}
+
+
+def test_exit_codes_are_unique_and_leave_2_to_the_command_line() -> None:
+    codes = [kind.exit_code for kind in errors.DdnError.__subclasses__()]
+    assert len(set(codes)) == len(codes)
+    assert min(codes) > 2
+    assert max(codes) < 126
+
+
+def test_the_limits_are_the_code_s() -> None:
+    for name, limit in {
+        "width, height": f"1 to {container.MAX_SIDE:,}",
+        "width·height": f"at most {container.MAX_PIXELS:,} (2^26)",
+        "levels": f"1 to {latent.MAX_LEVELS:,}",
+        "K": f"2 to {latent.MAX_K:,}",
+        "metadata length": f"at most {container.MAX_METADATA:,} (1 MiB)",
+        "metadata content": f"at most {container.MAX_METADATA_CONTENT:,} (4 MiB)",
+    }.items():
+        assert f"| {name} | {limit} |" in DOC
+
+
+def test_the_header_is_what_the_layout_says() -> None:
+    assert container.MAGIC.hex(" ").upper() == "DD 4E"
+    assert container.VERSION == 1
+    assert "# The .ddn file, version 1" in DOC

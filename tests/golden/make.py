@@ -1,0 +1,47 @@
+"""Makes the golden files. Run once a format version, never to repair a failing test: see README.md beside this.
+
+    python tests/golden/make.py
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from ddncodec import container
+from ddncodec.codec import load_model
+from ddncodec.images import Picture, write_picture
+from ddncodec.network.config import NetworkConfig
+from ddncodec.pixels import to_pixels
+from ddncodec.training.data import TEST_SEEDS, Faces
+from ddncodec.training.trainer import TrainConfig, Trainer
+
+HERE = Path(__file__).parent
+# Powers of two and not, planes and the convolutions' own features.
+NETWORKS = {
+    "k2-planes": NetworkConfig.default(2, 96, 16, channels=8, planes=32),
+    "k3-conv": NetworkConfig.default(3, 40, 16, channels=8, planes=0),
+    "k16-planes": NetworkConfig.default(16, 24, 16, channels=8, planes=32),
+}
+
+
+def main() -> None:
+    face = to_pixels(Faces(64).images([TEST_SEEDS[0]]))[0][:, :48]  # not square, and not the networks' size
+    for name, network in NETWORKS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            config = TrainConfig(steps=60, batch=16, start_images=1000, validation_images=16, warmup=5)
+            trainer = Trainer.create(Path(folder) / name, network, config, torch.device("cpu"))
+            list(trainer.run())
+            trainer.validate()
+            weights = HERE / f"{name}.safetensors"
+            weights.write_bytes((Path(folder) / name / "best.safetensors").read_bytes())
+        codec = load_model(str(weights), "cpu")
+        for suffix, levels in (("", None), ("-half", network.levels // 2)):
+            stream = codec.to_stream(Picture(face), codec.encode(face, levels), comment=f"golden {name}")
+            (HERE / f"{name}{suffix}.ddn").write_bytes(container.to_bytes(stream))
+            with open(HERE / f"{name}{suffix}.png", "wb") as file:
+                write_picture(codec.to_pictures([stream])[0], file)
+
+
+if __name__ == "__main__":
+    main()
