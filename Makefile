@@ -23,7 +23,7 @@ faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, 
 	$(PIP) --no-deps --require-hashes -r faces.txt
 
 metrics: faces                   ## measure the shipped models on the validation seeds and write their metrics.json
-	$(BIN)/python -m ddncodec_models.measure
+	$(BIN)/python experiments/measure.py
 
 clean:                           ## remove what make made
 	rm -rf $(VENV) demo

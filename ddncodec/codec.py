@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -97,10 +98,9 @@ def choose_device(device: str) -> torch.device:
     """auto is CUDA where there is one, else the CPU. Raises ValueError for another name or a missing device."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+    if not re.fullmatch("cpu|cuda(:[0-9]+)?", device):
         raise ValueError(f"device must be auto, cpu, cuda or cuda:n, not {device}")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if device != "cpu" and int(device[5:] or 0) >= torch.cuda.device_count():
         raise ValueError(f"there is no device {device} here")
     return torch.device(device)
 

@@ -10,6 +10,7 @@ import typer
 from ddncodec import zoo
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
+from ddncodec_cli.jobs import printable
 
 app = typer.Typer(help="The models here.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,19 +34,20 @@ def show(
 ) -> None:
     """Show a model: its layout, its card and its figures."""
     info = zoo.find(model)
+    here = info in zoo.shipped()  # what lies beside other weights may be anyone's
     card, metrics = info.path.with_name("card.md"), info.path.with_name("metrics.json")
-    facts = _facts(info) | {"metrics": json.loads(metrics.read_text()) if metrics.is_file() else None}
+    facts = _facts(info) | {"metrics": json.loads(metrics.read_text()) if here and metrics.is_file() else None}
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    typer.echo(f"{info.name}  {facts['weights']}  {info.path}")
+    typer.echo(printable(f"{info.name}  {facts['weights']}  {info.path}"))
     for stage in facts["stages"]:
         typer.echo(f"  {stage['resolution']:4}×{stage['resolution']:<4} {stage['levels']:5} levels "
                    f"in {stage['blocks']:2} blocks")
     if facts["metrics"]:
         typer.echo(json.dumps(facts["metrics"], indent=2))
-    if card.is_file():
-        typer.echo("\n" + card.read_text())
+    if here and card.is_file():
+        typer.echo("\n" + card.read_text(encoding="utf-8"))
 
 
 def _facts(info: WeightsInfo) -> dict[str, Any]:

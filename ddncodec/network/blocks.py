@@ -13,8 +13,8 @@ from ddncodec.network.layer import (
     IMAGE_CHANNELS,
     ConvFeatures,
     DiscreteDistributionLayers,
-    Features,
     PlaneFeatures,
+    Proposals,
 )
 
 GAIN_CHANNELS = 8
@@ -76,7 +76,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(_bias(self.correction))
         self.ddl = DiscreteDistributionLayers(levels, k, leak, stage.planes or stage.channels) if levels else None
-        self.gain = _GainHead(stage) if levels and stage.planes else None
+        self.gain = _GainHead(stage, levels) if levels and stage.planes else None
 
     def forward(self, state: LevelState) -> LevelState:
         """The state with this block's trunk and correction, before its levels."""
@@ -85,26 +85,32 @@ class Block(nn.Module):
         correction = CORRECTION_SCALE * self.correction(functional.silu(self.norm(trunk)))
         return LevelState(trunk, state.outputs + functional.pixel_shuffle(correction, self.patch))
 
-    def features(self, trunk: Tensor, planes: Tensor) -> Features:
-        """The features of this block's DDLs: the trunk itself, or the stage's planes (C, P) times gains."""
+    def proposals(self, ddl: DiscreteDistributionLayers, trunk: Tensor, planes: Tensor) -> Proposals:
+        """What this block's levels propose: over the trunk itself, or over the stage's planes (C, P) times gains."""
         normed = functional.silu(self.norm(trunk))
         with torch.autocast(trunk.device.type, enabled=False):  # distances want float32
-            return ConvFeatures(normed) if self.gain is None else PlaneFeatures(planes, self.gain(normed.float()))
+            if self.gain is None:
+                return Proposals(ConvFeatures(normed), ddl.image_nodes, normed.new_ones(len(trunk), ddl.levels))
+            gain, scale = self.gain(normed.float())
+            return Proposals(PlaneFeatures(planes, gain), ddl.image_nodes, scale)
 
 
 class _GainHead(nn.Module):
-    """A gain for each plane, from the whole trunk: (B, channels, t, t) → (B, planes), one at the start."""
+    """A gain for each plane and a scale for each level, from the whole trunk; all are one at the start."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, levels: int) -> None:
         super().__init__()
+        self.sizes = [stage.planes, levels]
         self.squeeze = nn.Conv2d(stage.channels, GAIN_CHANNELS, 1)
-        self.log_gain = nn.Linear(GAIN_CHANNELS * stage.trunk**2, stage.planes)
+        self.log_gain = nn.Linear(GAIN_CHANNELS * stage.trunk**2, sum(self.sizes))
         nn.init.zeros_(self.log_gain.weight)
         nn.init.zeros_(self.log_gain.bias)
 
-    def forward(self, trunk: Tensor) -> Tensor:
+    def forward(self, trunk: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, channels, t, t) → (B, planes), (B, levels)."""
         log_gain: Tensor = GAIN_SCALE * self.log_gain(self.squeeze(trunk).flatten(1))
-        return log_gain.clamp(-MAX_LOG_GAIN, MAX_LOG_GAIN).exp()
+        gain, scale = torch.split(log_gain.clamp(-MAX_LOG_GAIN, MAX_LOG_GAIN).exp(), self.sizes, 1)
+        return gain, scale
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

@@ -6,6 +6,7 @@ K×3×H×W tensor ever exists: distances are computed in Gram space and only the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -85,6 +86,22 @@ class PlaneFeatures:
         return flat.view(*weights.shape[:2], side, side)
 
 
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """What the n levels of a block propose: node k of level j adds `scale[:, j] · nodes[j, k] f` to the prediction.
+
+    nodes: image weights (n, K, 3, C). scale: (B, n), how far this image's path so far makes each level step.
+    """
+
+    features: Features
+    nodes: Tensor
+    scale: Tensor
+
+    def first(self, levels: int) -> Proposals:
+        """The proposals of the first levels alone."""
+        return Proposals(self.features, self.nodes[:levels], self.scale[:, :levels])
+
+
 class DiscreteDistributionLayers(nn.Module):
     """The n DDLs of one block: n levels of K nodes over the same features.
 
@@ -132,7 +149,7 @@ def path_errors(features: Features, residual: Tensor, picked: Tensor) -> Tensor:
     """Squared distance to the target after each of a block's levels, in Gram space and differentiable.
 
     residual: target minus the prediction before the block, (B, 3, H, W); picked: image weights of the nodes
-    picked, (B, n, 3, C). Returns (B, n): ‖r − Σ_{i≤j} w_i f‖² for every j, with no loop over the levels.
+    picked, times their scale, (B, n, 3, C). Returns (B, n): ‖r − Σ_{i≤j} w_i f‖² for every j, without a loop.
     """
     cross = (picked * features.project(residual)[:, None]).sum((2, 3))  # (B, n): ⟨w_j f, r⟩
     pairs = features.gram(picked).flatten(2) @ picked.flatten(2).mT  # (B, n, n): ⟨w_i f, w_j f⟩

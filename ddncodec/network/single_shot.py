@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ddncodec.network.blocks import Block, LevelState
 from ddncodec.network.config import NetworkConfig, Stage
-from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Features, path_errors
+from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Proposals, path_errors
 from ddncodec.samplers import Guided, Replay, Sampler
 
 
@@ -22,23 +22,29 @@ class BlockPass:
     """One block of a pass through the generator, as a loss or a report wants to see it.
 
     before: the prediction that the block's levels start from, (B, 3, r, r), r the block's resolution.
-    picked: the picked nodes' image weights, (B, n, 3, C), and features to read them with; None without levels.
-    indices: (B, n). guided: (B, n) bool, false where a level picked at random (chain dropout).
-    after: the prediction after the levels.
+    proposals: what the n levels offered. indices: what was picked, (B, n). picked: the picked nodes' image
+    weights times their scale, (B, n, 3, C). guided: (B, n) bool, false where a level picked at random (chain
+    dropout), None where nothing guided. after: the prediction after the levels.
     """
 
     before: Tensor
-    picked: Tensor | None
-    features: Features | None
+    proposals: Proposals
     indices: Tensor
+    picked: Tensor
     guided: Tensor | None
     after: Tensor
 
     def errors(self, target: Tensor) -> Tensor:
         """Mean squared error after each level, (B, n), against the target at the block's resolution."""
-        if self.picked is None or self.features is None:
-            return target.new_zeros(len(target), 0)
-        return path_errors(self.features, target - self.before, self.picked) / target[0].numel()
+        return path_errors(self.proposals.features, target - self.before, self.picked) / target[0].numel()
+
+
+@dataclass(frozen=True, slots=True)
+class Refinement:
+    """A block without levels: the prediction before and after it, (B, 3, r, r)."""
+
+    before: Tensor
+    after: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class SingleShotGenerator(nn.Module):
         """The DDLs of every block that has levels, coarse to fine."""
         return [module for module in self.modules() if isinstance(module, DiscreteDistributionLayers)]
 
-    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None) -> Iterator[BlockPass]:
+    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None) -> Iterator[BlockPass | Refinement]:
         """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
         rest = self.config.levels if levels is None else levels
         state = LevelState(self.start_features.expand(batch, -1, -1, -1), self.start_outputs.expand(batch, -1, -1, -1))
@@ -85,19 +91,19 @@ class SingleShotGenerator(nn.Module):
                 assert isinstance(module, Block)
                 if rest == 0 and module.ddl is not None:
                     return
-                state = module(state)
-                before = state.prediction
+                refined: LevelState = module(state)
                 if module.ddl is None:
-                    indices = torch.empty(batch, 0, dtype=torch.int64, device=before.device)
-                    yield BlockPass(before, None, None, indices, None, before)
+                    yield Refinement(state.prediction, refined.prediction)
+                    state = refined
                     continue
-                features = module.features(state.features, stage.planes)
+                state, before = refined, refined.prediction
                 n = min(rest, module.ddl.levels)
-                choice = sampler.choose(features, module.ddl.image_nodes[:n], before)
-                picked = module.ddl.picked(choice.indices)
-                state = LevelState(state.features, state.outputs + features.render(picked.sum(1)))
+                proposals = module.proposals(module.ddl, state.features, stage.planes).first(n)
+                choice = sampler.choose(proposals, before)
+                picked = module.ddl.picked(choice.indices) * proposals.scale[:, :, None, None]
+                state = LevelState(state.features, state.outputs + proposals.features.render(picked.sum(1)))
                 rest -= n
-                yield BlockPass(before, picked[:, :, :IMAGE_CHANNELS], features, choice.indices, choice.guided,
+                yield BlockPass(before, proposals, choice.indices, picked[:, :, :IMAGE_CHANNELS], choice.guided,
                                 state.prediction)
                 if n < module.ddl.levels:
                     return
@@ -106,7 +112,8 @@ class SingleShotGenerator(nn.Module):
         """The image after `levels` levels (by default all) of a sampler's choices, at the full resolution."""
         indices, image = [], self.start_outputs[None, :IMAGE_CHANNELS].expand(batch, -1, -1, -1)
         for block in self.blocks(sampler, batch, levels):
-            indices.append(block.indices)
+            if isinstance(block, BlockPass):
+                indices.append(block.indices)
             image = block.after
         side = self.config.resolution
         if image.shape[-1] != side:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddncodec.network.layer import Features
+from ddncodec.network.layer import Proposals
 from ddncodec.network.selection import nearest_path
 
 
@@ -25,8 +25,8 @@ class Choice(NamedTuple):
 class Sampler(Protocol):
     """What the generator asks for its picks."""
 
-    def choose(self, features: Features, nodes: Tensor, prediction: Tensor) -> Choice:
-        """Picks for the next n levels: nodes are (n, K, 3, C), prediction (B, 3, r, r)."""
+    def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
+        """Picks for the next n levels, whose proposals add to the prediction (B, 3, r, r)."""
         ...
 
 
@@ -48,16 +48,16 @@ class Guided:
             self._targets[side] = downsample(self._targets[max(self._targets)], side)
         return self._targets[side]
 
-    def choose(self, features: Features, nodes: Tensor, prediction: Tensor) -> Choice:
+    def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
         residual = self.target(prediction.shape[-1]) - prediction
-        n, k = nodes.shape[:2]
+        n, k = proposals.nodes.shape[:2]
         shape, device = (len(residual), n), residual.device
         if not self._chain_dropout:
-            indices = nearest_path(features, nodes, residual)
+            indices = nearest_path(proposals, residual)
             return Choice(indices, torch.ones(shape, dtype=torch.bool, device=device))
         guided = torch.rand(shape, generator=self._generator, device=device) >= self._chain_dropout
         random = torch.randint(k, shape, generator=self._generator, device=device)
-        indices = nearest_path(features, nodes, residual, random.masked_fill(guided, -1))
+        indices = nearest_path(proposals, residual, random.masked_fill(guided, -1))
         return Choice(indices, guided)
 
 
@@ -68,9 +68,9 @@ class Replay:
         self._indices = indices
         self._next = 0
 
-    def choose(self, features: Features, nodes: Tensor, prediction: Tensor) -> Choice:
+    def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
         start = self._next
-        self._next += nodes.shape[0]
+        self._next += proposals.nodes.shape[0]
         return Choice(self._indices[:, start : self._next])
 
 

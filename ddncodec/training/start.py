@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddncodec.network.blocks import Block
-from ddncodec.network.layer import IMAGE_CHANNELS, PlaneFeatures
+from ddncodec.network.layer import IMAGE_CHANNELS, PlaneFeatures, Proposals
 from ddncodec.network.selection import nearest_path
 from ddncodec.network.single_shot import SingleShotGenerator, StageModule
 from ddncodec.samplers import downsample
@@ -48,7 +48,8 @@ def start_from_data(network: SingleShotGenerator, images: Tensor) -> None:
             nodes.copy_(fitted.view_as(nodes))
             rendered = []
             for t, p in _chunks(target, prediction):
-                picked = block.ddl.picked(nearest_path(features, nodes, t - p))
+                proposals = Proposals(features, nodes, torch.ones(len(t), block.ddl.levels))
+                picked = block.ddl.picked(nearest_path(proposals, t - p))
                 rendered.append(p + features.render(picked[:, :, :IMAGE_CHANNELS].sum(1)))
             prediction = torch.cat(rendered)
 

@@ -20,7 +20,7 @@ from ddncodec.evaluation.metrics import mean_psnr
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, write_picture
 from ddncodec.network.config import NetworkConfig
-from ddncodec.network.single_shot import SingleShotGenerator
+from ddncodec.network.single_shot import BlockPass, SingleShotGenerator
 from ddncodec.network.split_and_prune import split_and_prune
 from ddncodec.pixels import to_pixels
 from ddncodec.samplers import Guided
@@ -177,7 +177,7 @@ class Trainer:
         layers = iter(self.network.layers)
         errors, counted = [], []
         for block in self.network.blocks(sampler, len(images)):
-            if block.guided is not None:
+            if isinstance(block, BlockPass) and block.guided is not None:
                 errors.append(block.errors(sampler.target(block.after.shape[-1])))
                 counted.append(block.guided)
                 next(layers).count(block.indices, block.guided)

@@ -29,7 +29,7 @@ def main() -> None:
     face = to_pixels(Faces(64).images([TEST_SEEDS[0]]))[0][:, :48]  # not square, and not the networks' size
     for name, network in NETWORKS.items():
         with tempfile.TemporaryDirectory() as folder:
-            config = TrainConfig(steps=60, batch=16, start_images=1000, validation_images=16, warmup=5)
+            config = TrainConfig(steps=300, batch=16, start_images=1000, validation_images=16, warmup=5)
             trainer = Trainer.create(Path(folder) / name, network, config, torch.device("cpu"))
             list(trainer.run())
             trainer.validate()

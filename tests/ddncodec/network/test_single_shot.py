@@ -1,0 +1,131 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ddncodec.network.config import NetworkConfig
+from ddncodec.network.single_shot import BlockPass, Refinement, SingleShotGenerator, cosine_planes
+from ddncodec.samplers import Guided, Replay, downsample
+
+PIXEL = 2 / 255  # one 8-bit step, in the network's units
+
+CONFIGS = [
+    NetworkConfig.default(2, 100, 16, channels=8, planes=24),
+    NetworkConfig.default(2, 30, 8, channels=8, planes=0),
+    NetworkConfig.default(7, 20, 16, channels=8, planes=24),
+    NetworkConfig.default(64, 10, 16, channels=8, planes=0),
+    NetworkConfig.default(3, 1, 1, channels=4, planes=1),
+]
+
+
+def network(config: NetworkConfig) -> SingleShotGenerator:
+    """An untrained network whose corrections and gains are not the neutral ones that it starts from."""
+    torch.manual_seed(0)
+    generator = SingleShotGenerator(config).eval()
+    for module in generator.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, std=0.1)
+    return generator
+
+
+def targets(config: NetworkConfig, count: int) -> Tensor:
+    return torch.rand(count, 3, config.resolution, config.resolution) * 2 - 1
+
+
+def first_block(generator: SingleShotGenerator, target: Tensor) -> BlockPass:
+    block = next(iter(generator.blocks(Guided(target), len(target))))
+    assert isinstance(block, BlockPass)
+    return block
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(config: NetworkConfig) -> None:
+    generator = network(config)
+    encoded = generator.reconstruct(targets(config, 64))
+    assert encoded.indices.shape == (64, config.levels)
+    assert 0 <= encoded.indices.min() <= encoded.indices.max() < config.k
+    torch.testing.assert_close(generator.replay(encoded.indices).image, encoded.image, rtol=0, atol=PIXEL)
+    for i in (0, 63):
+        alone = generator.replay(encoded.indices[i : i + 1]).image
+        torch.testing.assert_close(alone, encoded.image[i : i + 1], rtol=0, atol=PIXEL)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(config: NetworkConfig) -> None:
+    generator, target = network(config), targets(config, 3)
+    whole = generator.reconstruct(target).indices
+    for levels in {1, (config.levels + 1) // 2, config.levels}:
+        part = generator.reconstruct(target, levels)
+        assert torch.equal(part.indices, whole[:, :levels])
+        torch.testing.assert_close(generator.replay(whole[:, :levels]).image, part.image, rtol=0, atol=PIXEL)
+        assert part.image.shape == target.shape
+
+
+def test_every_level_takes_the_proposal_nearest_to_the_target() -> None:
+    config = CONFIGS[2]
+    generator, target = network(config), targets(config, 4)
+    sampler = Guided(target)
+    for block in generator.blocks(sampler, 4):
+        if isinstance(block, Refinement):
+            continue
+        features, nodes, scale = block.proposals.features, block.proposals.nodes, block.proposals.scale
+        residual = downsample(target, block.before.shape[-1]) - block.before
+        for level in range(len(nodes)):
+            proposals = torch.stack([features.render(nodes[level, k] * scale[:, level, None, None])
+                                     for k in range(config.k)], 1)
+            distances = (residual[:, None] - proposals).square().sum((2, 3, 4))
+            assert torch.equal(distances.argmin(1), block.indices[:, level])
+            residual = residual - proposals[torch.arange(4), block.indices[:, level]]
+
+
+def test_learning_residual_the_errors_told_are_those_of_the_images_drawn() -> None:
+    config = CONFIGS[0]
+    generator, target = network(config), targets(config, 4)
+    for block in generator.blocks(Guided(target), 4):
+        if isinstance(block, BlockPass):
+            here = downsample(target, block.after.shape[-1])
+            drawn = (here - block.after).square().mean((1, 2, 3))
+            torch.testing.assert_close(block.errors(here)[:, -1], drawn, rtol=1e-4, atol=1e-5)
+
+
+def test_leak_conditions_what_follows_and_takes_no_part_in_the_choice_or_its_error() -> None:
+    config = CONFIGS[0]
+    generator, target = network(config), targets(config, 4)
+    first = first_block(generator, target)
+    later = generator.reconstruct(target).image
+    with torch.no_grad():
+        generator.layers[0].nodes[:, :, 3:] += 5
+    leaked = first_block(generator, target)
+    assert torch.equal(first.indices, leaked.indices)
+    assert torch.equal(first.after, leaked.after)
+    assert torch.equal(first.errors(first.after), leaked.errors(leaked.after))
+    assert not torch.equal(generator.reconstruct(target).image, later)
+
+
+def test_chain_dropout_picks_at_random_as_often_as_asked_and_says_where() -> None:
+    config = CONFIGS[2]
+    generator = network(config)
+    sampler = Guided(targets(config, 200), 0.3, torch.Generator().manual_seed(0))
+    blocks = list(generator.blocks(sampler, 200))
+    guided = torch.cat([block.guided for block in blocks if isinstance(block, BlockPass)
+                        and block.guided is not None], 1)
+    assert abs(1 - guided.float().mean().item() - 0.3) < 0.03
+
+
+def test_replay_renders_no_proposal_that_was_not_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CONFIGS[0]
+    generator = network(config)
+    indices = generator.reconstruct(targets(config, 2)).indices
+    for name in ("ddncodec.samplers.nearest_path", "ddncodec.network.single_shot.path_errors"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("replay searched"))
+    generator.run(Replay(indices), 2)
+
+
+def test_counters_are_part_of_the_state() -> None:
+    generator = network(CONFIGS[0])
+    assert {key for key in generator.state_dict() if key.endswith(".usage")}
+
+
+def test_cosine_planes_are_orthonormal_and_start_with_the_constant_one() -> None:
+    planes = torch.from_numpy(cosine_planes(40, 16))
+    torch.testing.assert_close(planes @ planes.T, torch.eye(40), rtol=0, atol=1e-5)
+    torch.testing.assert_close(planes[0], torch.full((256,), 1 / 16))

@@ -1,0 +1,29 @@
+"""The streams in golden/ decode to the pictures beside them, in this release as in every later one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddncodec import container, load_model
+from ddncodec.weights import read_info
+
+STREAMS = sorted((Path(__file__).parent / "golden").glob("*.ddn"))
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+def test_a_stream_decodes_to_its_reference_picture(path: Path) -> None:
+    codec = load_model(str(path.with_name(path.stem.removesuffix("-half") + ".safetensors")), "cpu")
+    with open(path, "rb") as file:
+        picture = codec.to_pictures([container.read(file)])[0]
+    with Image.open(path.with_suffix(".png")) as reference:
+        difference = picture.pixels.astype(int) - np.asarray(reference)
+    assert np.abs(difference).max() <= 1
+
+
+def test_golden_files_cover_powers_of_two_and_not_planes_and_convolutions() -> None:
+    configs = [read_info(path).config for path in sorted(STREAMS[0].parent.glob("*.safetensors"))]
+    assert {config.k for config in configs} >= {2, 3, 16}
+    assert {config.stages[-1].planes > 0 for config in configs} == {True, False}
+    assert len(STREAMS) >= 6
