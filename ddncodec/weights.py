@@ -104,14 +104,14 @@ def load_network(info: WeightsInfo) -> SingleShotGenerator:
     with torch.device("meta"):
         network = SingleShotGenerator(info.config)
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith(".usage")}
-    for key in expected.keys() | tensors.keys():
+    for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors or key not in expected:
             raise BadCheckpoint(f"{info.path}: {'missing' if key in expected else 'unknown'} tensor {key}")
         tensor = tensors[key]
         if tensor.shape != expected[key].shape:
             raise BadCheckpoint(f"{info.path}: {key} has shape {tuple(tensor.shape)}, "
                                 f"not {tuple(expected[key].shape)}")
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
+        if not tensor.is_floating_point() or tensor.dtype.itemsize < 2 or not tensor.isfinite().all():
             raise BadCheckpoint(f"{info.path}: {key} holds values that are not finite numbers")
     usage = {key: torch.zeros(value.shape) for key, value in network.state_dict().items() if key not in expected}
     network.load_state_dict({key: value.float() for key, value in tensors.items()} | usage, assign=True)

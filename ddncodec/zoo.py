@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from os.path import isfile  # unlike a Path's method, false for a name that is too long
 from pathlib import Path
 
 import ddncodec_models
@@ -26,7 +27,7 @@ def find(name_or_path: str) -> WeightsInfo:
     for path in ddncodec_models.weights_files():
         if path.parent.name == name_or_path:
             return read_info(path)
-    if not Path(name_or_path).is_file():
+    if not isfile(name_or_path):
         names = ", ".join(path.parent.name for path in ddncodec_models.weights_files())
         raise UnknownWeights(f"no model or weights file named {name_or_path}; the models here are {names}")
     return read_info(Path(name_or_path))

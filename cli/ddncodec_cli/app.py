@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ddncodec.errors import DdnError
+from ddncodec.errors import DdnError, OutputFailed
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
 from ddncodec_cli.info import info
@@ -57,5 +57,8 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:  # standard output is full, say
+        complain(f"{error.filename or 'standard input or output'}: {error.strerror}")
+        sys.exit(OutputFailed.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
+from os.path import isdir, isfile  # unlike a Path's methods, false for a name that is too long
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -65,7 +66,7 @@ def plan(
     takes: which files of a directory are inputs. suffix: the output's. A directory without `recursive`, and two
     inputs that would become one file, are failures of theirs alone.
     """
-    if output is not None and (output_dir is not None or len(inputs) != 1 or inputs[0].is_dir()):
+    if output is not None and (output_dir is not None or len(inputs) != 1 or isdir(inputs[0])):
         raise typer.BadParameter("-o names the output of a single file; for several use --output-dir")
     jobs: list[Job] = []
     sources: dict[Path, Path] = {}
@@ -88,7 +89,7 @@ def _expand(
 ) -> Iterator[tuple[Path, Path]]:
     """Each input file, and its path below the output directory."""
     for path in inputs:
-        if path == STANDARD or not path.is_dir():
+        if path == STANDARD or not isdir(path):
             yield path, Path(path.name)
             continue
         with failures.guard(path):
@@ -102,7 +103,12 @@ def _expand(
 
 def read(source: Path) -> BinaryIO:
     """Open an input; standard input is read whole, since images are sought in."""
-    return BytesIO(sys.stdin.buffer.read()) if source == STANDARD else open_input(source)
+    if source != STANDARD:
+        return open_input(source)
+    try:
+        return BytesIO(sys.stdin.buffer.read())
+    except (OSError, AttributeError):  # sys.stdin is None where it is closed
+        raise InputMissing("standard input cannot be read") from None
 
 
 def write(target: Path, data: bytes, force: bool) -> None:
@@ -129,7 +135,7 @@ def write(target: Path, data: bytes, force: bool) -> None:
 
 def require_free(target: Path, force: bool) -> None:
     """Refuse early, before any work, to overwrite what `write` would refuse to."""
-    if target != STANDARD and not force and target.is_file():
+    if target != STANDARD and not force and isfile(target):
         raise OutputExists(f"{target} exists already; -f overwrites it")
 
 

@@ -18,8 +18,8 @@ EVERY = 20  # steps between lines where nobody watches
 
 
 def train(
-    k: Annotated[int, typer.Option(help="K, output nodes of a level.")] = 2,
-    levels: Annotated[int, typer.Option("--l", "--levels", help="L, number of levels.")] = 1152,
+    k: Annotated[int, typer.Option(min=2, help="K, output nodes of a level.")] = 2,
+    levels: Annotated[int, typer.Option("--l", "--levels", min=1, help="L, number of levels.")] = 1152,
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels, a power of two.")] = 64,
     channels: Annotated[int, typer.Option(help="Width of the convolutions.")] = 96,
     planes: Annotated[
@@ -32,9 +32,11 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, 20,000 if not given.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
-    lr: Annotated[float, typer.Option(help="Adam's rate for the convolutions.")] = 5e-4,
-    node_lr: Annotated[float | None, typer.Option(help="Adam's rate for the output nodes.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the first weights and the order of the images.")] = 0,
+    lr: Annotated[float, typer.Option(min=0, help="Adam's rate for the convolutions.")] = 5e-4,
+    node_lr: Annotated[float | None, typer.Option(min=0, help="Adam's rate for the output nodes.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of the first weights and the order of the images.")
+    ] = 0,
     bfloat16: Annotated[bool, typer.Option(help="Autocast the convolutions to bfloat16.")] = False,
     device: options.Device = "auto",
 ) -> None:
@@ -44,7 +46,7 @@ def train(
     a log and a preview. Ctrl-C stops after the step under way and saves.
     """
     from ddncodec.codec import choose_device
-    from ddncodec.errors import OutputExists
+    from ddncodec.errors import BadCheckpoint, OutputExists
     from ddncodec.network.config import NetworkConfig
     from ddncodec.training.trainer import STATE_FILE, TrainConfig, Trainer
 
@@ -59,7 +61,10 @@ def train(
             raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
         config = TrainConfig(data=str(data) if data else None, seed=seed, batch=batch, lr=lr, node_lr=node_lr,
                              bfloat16=bfloat16, **({"steps": steps} if steps else {}))
-        layout = NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes)
+        try:
+            layout = NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes)
+        except BadCheckpoint as error:
+            raise typer.BadParameter(str(error)) from None
         trainer = Trainer.create(out, layout, config, chosen)
     stopped = _run(trainer)
     if stopped is not None:

@@ -1,0 +1,201 @@
+"""Choosing a level's node: in Gram space, by rendering all K images, and as two peers do it.
+
+    python experiments/bench_selection.py [--json FILE]
+
+All methods get the same features, weights and target, and must make the same picks. Time is the median over
+rounds in which they take turns; memory is the growth of a fresh process's peak resident size over one selection
+(read from /proc, so on Linux alone).
+Ends with code 1 if picks differ, or if at K = 512 and 64×64 the Gram space is not ten times faster and smaller.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import statistics
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+from torch.nn import functional
+
+from ddncodec.network.layer import ConvFeatures, Proposals
+from ddncodec.network.selection import nearest_path
+
+BATCH, CHANNELS = 16, 64
+CASES = [(k, side) for side in (16, 64) for k in (2, 64, 512)]
+ROUNDS = 5
+PROMISE = 10  # times faster and smaller than the plain way, at K = 512 and 64×64
+
+Selection = Callable[[], tuple[Tensor, Tensor]]  # () → picks (B,), picked images (B, 3, H, W)
+Maker = Callable[[Tensor, Tensor, Tensor], Selection]  # features (B, C, H, W), weights (K, 3, C), target
+
+
+def gram_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selection:
+    """Ours: distances from inner products, and only the picked node is rendered."""
+
+    def select() -> tuple[Tensor, Tensor]:
+        ours = ConvFeatures(features)
+        picks = nearest_path(Proposals(ours, weights[None], torch.ones(len(features), 1)), target)[:, 0]
+        return picks, ours.render(weights[picks])
+
+    return select
+
+
+def plain_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selection:
+    """The plain way, as the formula reads: render all K images, compare each with the target, take the nearest."""
+
+    def select() -> tuple[Tensor, Tensor]:
+        images = functional.conv2d(features, weights.flatten(0, 1)[:, :, None, None]).unflatten(1, (-1, 3))
+        picks = (images - target[:, None]).square().sum((2, 3, 4)).argmin(1)
+        return picks, images[torch.arange(len(images)), picks]
+
+    return select
+
+
+def sddn_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selection:
+    """`DiscreteDistributionOutput` of sddn, by the author of the paper."""
+    from sddn import DiscreteDistributionOutput
+
+    layer = DiscreteDistributionOutput(len(weights), last_c=features.shape[1], leak_choice=False).eval()
+    layer.multi_out_conv1x1.weight.data.copy_(weights.flatten(0, 1)[:, :, None, None])
+
+    def select() -> tuple[Tensor, Tensor]:
+        found = layer({"feat_last": features, "target": target})
+        return found["idx_ks"][0], found["predict"]
+
+    return select
+
+
+def guided_sampler_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selection:
+    """`GuidedSampler` of discrete-distribution-network."""
+    _stand_in_for_torchvision()
+    from discrete_distribution_network import GuidedSampler
+
+    layer = GuidedSampler(features.shape[1], codebook_size=len(weights)).eval()
+    layer.to_key_values.param_values[0].data.copy_(weights[..., None, None])
+
+    def select() -> tuple[Tensor, Tensor]:
+        values, picks, _ = layer(features, target)
+        return picks, values
+
+    return select
+
+
+METHODS: dict[str, Maker] = {
+    "ddncodec, Gram space": gram_selection,
+    "plain, all K rendered": plain_selection,
+    "sddn": sddn_selection,
+    "discrete-distribution-network": guided_sampler_selection,
+}
+OURS, PLAIN = list(METHODS)[:2]
+
+
+def _stand_in_for_torchvision() -> None:
+    """The peer imports torchvision for its trainer; its sampler does not use it, and no CPU build of it may be here."""
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError):
+        for name in ("torchvision", "torchvision.transforms", "torchvision.utils"):
+            sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules["torchvision"])["transforms"] = sys.modules["torchvision.transforms"]
+        vars(sys.modules["torchvision.utils"])["save_image"] = None
+
+
+def inputs(k: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Features, node weights and a target of one case; the same in every process."""
+    generator = torch.Generator().manual_seed(k * side)
+    features = torch.randn(BATCH, CHANNELS, side, side, generator=generator)
+    weights = torch.randn(k, 3, CHANNELS, generator=generator) / CHANNELS**0.5
+    return features, weights, torch.randn(BATCH, 3, side, side, generator=generator)
+
+
+def peak_growth(name: str, k: int, side: int) -> float:
+    """MiB by which one selection raises this process's peak resident size; run in a process of its own."""
+    with torch.inference_mode():
+        METHODS[name](*inputs(2, 4))()  # what the libraries allocate once does not count
+        select = METHODS[name](*inputs(k, side))
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        before = _peak()
+        select()
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Peak resident size in MiB. Not getrusage's, which a process inherits from the one that started it."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def measure(k: int, side: int, names: list[str]) -> tuple[dict[str, dict[str, float]], bool]:
+    """Milliseconds and MiB of each method, and whether all picked the same nodes."""
+    features, weights, target = inputs(k, side)
+    selections = {name: METHODS[name](features, weights, target) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    picks: dict[str, Tensor] = {}
+    with torch.inference_mode():
+        for round_ in range(ROUNDS + 1):
+            for name, select in selections.items():
+                began = perf_counter()
+                picks[name], images = select()
+                if round_:
+                    times[name].append(1000 * (perf_counter() - began))
+                del images
+    same = all(_same(picks[name], picks[PLAIN], features, weights, target) for name in names)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        memory = {name: pool.apply(peak_growth, (name, k, side)) for name in names}
+    return {name: {"ms": statistics.median(times[name]), "mib": memory[name]} for name in names}, same
+
+
+def _same(picks: Tensor, reference: Tensor, features: Tensor, weights: Tensor, target: Tensor) -> bool:
+    """Equal picks, or picks equally near up to rounding."""
+    distances = [(torch.einsum("bic,bchw->bihw", weights[p], features) - target).square().sum((1, 2, 3))
+                 for p in (picks, reference)]
+    return torch.allclose(*distances, rtol=1e-5)
+
+
+def main(json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None) -> None:
+    """Print the table; see the module."""
+    available, missing = [], {}
+    for name, maker in METHODS.items():
+        try:
+            maker(*inputs(2, 4))
+            available.append(name)
+        except ImportError as error:
+            missing[name] = str(error)
+    rows: list[dict[str, Any]] = []
+    agree = True
+    typer.echo(f"batch {BATCH}, {CHANNELS} features, {torch.get_num_threads()} threads")
+    typer.echo(f"{'K':>4} {'side':>5}  {'method':30} {'ms':>9} {'MiB':>8} {'time':>9} {'memory':>9}")
+    for k, side in CASES:
+        figures, same = measure(k, side, available)
+        agree &= same
+        for name, found in figures.items():
+            ratios = {"ms": found["ms"] / figures[OURS]["ms"],
+                      "mib": max(found["mib"], 1) / max(figures[OURS]["mib"], 1)}  # below 1 MiB is noise
+            rows.append({"k": k, "side": side, "method": name, **found,
+                         "time_ratio": ratios["ms"], "memory_ratio": ratios["mib"]})
+            typer.echo(f"{k:4} {side:5}  {name:30} {found['ms']:9.2f} {found['mib']:8.1f} "
+                       f"{ratios['ms']:8.1f}× {ratios['mib']:8.1f}×" + ("" if same else "  PICKS DIFFER"))
+        for name, reason in missing.items():
+            typer.echo(f"{k:4} {side:5}  {name:30} not installed: {reason}")
+    if json_file:
+        json_file.write_text(json.dumps({"rows": rows, "same_picks": agree, "missing": missing}, indent=2) + "\n")
+    plain = next(row for row in rows if (row["k"], row["side"], row["method"]) == (512, 64, PLAIN))
+    kept = min(plain["time_ratio"], plain["memory_ratio"]) >= PROMISE
+    typer.echo(f"all methods pick the same nodes: {'yes' if agree else 'NO'}")
+    typer.echo(f"at K = 512 and 64×64 at least {PROMISE} times faster and smaller than the plain way: "
+               f"{'yes' if kept else 'NO'}")
+    raise typer.Exit(0 if agree and kept else 1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
