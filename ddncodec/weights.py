@@ -101,6 +101,10 @@ def load_network(info: WeightsInfo) -> SingleShotGenerator:
         tensors = load_file(info.path)
     except (SafetensorError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{info.path}: {error}") from None
+    for i, stage in enumerate(info.config.stages):  # the layout takes memory and time: not more than the file can fill
+        planes = tensors.get(f"stages.{i}.planes")
+        if planes is None or planes.shape != (stage.planes, stage.resolution**2) or len(stage.levels) > len(tensors):
+            raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
     with torch.device("meta"):
         network = SingleShotGenerator(info.config)
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith(".usage")}

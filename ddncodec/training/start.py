@@ -14,11 +14,18 @@ from torch.nn import functional
 from ddncodec.network.blocks import Block
 from ddncodec.network.layer import IMAGE_CHANNELS, PlaneFeatures, Proposals
 from ddncodec.network.selection import nearest_path
-from ddncodec.network.single_shot import SingleShotGenerator, StageModule
+from ddncodec.network.single_shot import SingleShotGenerator, StageModule, cosine_planes
 from ddncodec.samplers import downsample
 
 CHUNK = 500  # images at a time
 LLOYD_STEPS = 20
+EXACT_PLANES = 64 * 64  # pixels up to which the principal planes are found exactly; beyond, by a randomised SVD
+MAX_BYTES = 2**30  # of sample images: fewer of them at higher resolutions
+
+
+def sample_size(wanted: int, resolution: int) -> int:
+    """How many of the wanted images of 3×R×R floats to fit to, so that they fit in memory."""
+    return min(wanted, MAX_BYTES // (4 * 3 * resolution**2))
 
 
 @torch.no_grad()
@@ -111,7 +118,17 @@ def prime_factors(n: int) -> list[int]:
 
 def _principal_planes(residual: Tensor, count: int) -> Tensor:
     """The `count` principal planes of (N, 3, r, r), all colours taken together: (count, r²), orthonormal."""
-    planes = residual.shape[-1] ** 2
+    side = residual.shape[-1]
+    planes = side**2
+    if planes > EXACT_PLANES:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            flat = residual.reshape(-1, planes)
+            directions = torch.svd_lowrank(flat, q=min(count + 16, *flat.shape), niter=4)[2]
+        # Few images have few principal planes: waves of low frequency make up the number.
+        filled = torch.cat([directions, torch.from_numpy(cosine_planes(count, side)).T], 1)
+        orthonormal: Tensor = torch.linalg.qr(filled).Q
+        return orthonormal[:, :count].T
     moments = torch.zeros(planes, planes)
     for (part,) in _chunks(residual):
         flat = part.reshape(-1, planes)

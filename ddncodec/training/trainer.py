@@ -26,7 +26,7 @@ from ddncodec.pixels import to_pixels
 from ddncodec.samplers import Guided
 from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
 from ddncodec.training.data import Faces, Folder, Source
-from ddncodec.training.start import start_from_data
+from ddncodec.training.start import sample_size, start_from_data
 from ddncodec.weights import save_network
 
 STATE_FILE, BEST_FILE, LOG_FILE, PREVIEW_FILE = "state.safetensors", "best.safetensors", "log.jsonl", "preview.png"
@@ -105,8 +105,8 @@ class Trainer:
         """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing."""
         trainer = cls(folder, network, config, device)
         if trainer._starts_from_data:
-            count = -(-config.start_images // config.batch)
-            images = torch.cat([trainer.source.batch(step, config.batch) for step in range(count)])
+            steps = -(-sample_size(config.start_images, network.resolution) // config.batch)
+            images = torch.cat([trainer.source.batch(step, config.batch) for step in range(steps)])
             trainer.network.cpu()
             start_from_data(trainer.network, images)
             trainer.network.to(device)
@@ -144,18 +144,17 @@ class Trainer:
     def run(self) -> Iterator[Progress]:
         """Train to the configured number of steps, or until asked to stop; the state is saved at the end."""
         began = monotonic()
-        with torch.inference_mode(False):
-            while self.step < self.config.steps and not self._stop:
-                loss = self.train_step(self.source.batch(self.step, self.config.batch).to(self.device))
-                measured = None
-                if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
-                    measured = self.validate()
-                    self._log(step=self.step, loss=loss, psnr=measured, splits=self.splits,
-                              seconds=round(monotonic() - began, 1))
-                if self.step % self.config.save_every == 0:
-                    self.save()
-                yield Progress(self.step, loss, self.splits, measured, self.best_psnr)
-            self.save()
+        while self.step < self.config.steps and not self._stop:
+            loss = self.train_step(self.source.batch(self.step, self.config.batch).to(self.device))
+            measured = None
+            if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
+                measured = self.validate()
+                self._log(step=self.step, loss=loss, psnr=measured, splits=self.splits,
+                          seconds=round(monotonic() - began, 1))
+            if self.step % self.config.save_every == 0:
+                self.save()
+            yield Progress(self.step, loss, self.splits, measured, self.best_psnr)
+        self.save()
 
     def train_step(self, images: Tensor) -> float:
         """One optimizer step on images (B, 3, R, R) in [−1, 1]; returns the loss before it."""

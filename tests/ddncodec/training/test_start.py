@@ -1,12 +1,20 @@
 from itertools import product
 
+import pytest
 import torch
 
 from ddncodec.evaluation.metrics import mean_psnr
 from ddncodec.network.config import NetworkConfig
 from ddncodec.network.single_shot import SingleShotGenerator
 from ddncodec.pixels import to_pixels
-from ddncodec.training.start import fit_levels, lloyd, prime_factors, start_from_data
+from ddncodec.training.start import (
+    _principal_planes,
+    fit_levels,
+    lloyd,
+    prime_factors,
+    sample_size,
+    start_from_data,
+)
 
 
 def smooth_images(count: int, side: int) -> torch.Tensor:
@@ -58,3 +66,18 @@ def test_a_network_started_from_data_is_a_codec_before_its_first_step() -> None:
     stage = network.config.stages[-1]
     planes = network.state_dict()[f"stages.{len(network.config.stages) - 1}.planes"]
     torch.testing.assert_close(planes @ planes.T, torch.eye(stage.planes), rtol=0, atol=1e-4)
+
+
+def test_a_randomised_search_finds_the_planes_of_large_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    residual = smooth_images(200, 16)
+    exact = _principal_planes(residual, 10)
+    monkeypatch.setattr("ddncodec.training.start.EXACT_PLANES", 0)
+    found = _principal_planes(residual, 10)
+    torch.testing.assert_close(found @ found.T, torch.eye(10), rtol=0, atol=1e-4)
+    torch.testing.assert_close((found @ exact.T).square().sum(), torch.tensor(10.0), rtol=0.02, atol=0)
+    few = _principal_planes(residual[:1], 10)  # three planes are all that one image has
+    torch.testing.assert_close(few @ few.T, torch.eye(10), rtol=0, atol=1e-4)
+
+
+def test_the_sample_fits_in_memory_at_any_resolution() -> None:
+    assert [sample_size(10_000, side) for side in (8, 64, 256)] == [10_000, 10_000, 1365]

@@ -1,0 +1,168 @@
+"""train: a run's files, going on with a run, stopping it, and refusals; tiny networks on a folder of pictures."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Run = Callable[..., Any]
+TINY = ["train", "--k", "2", "--l", "8", "--resolution", "8", "--channels", "4", "--planes", "4", "--batch", "4",
+        "--data", "data", "--device", "cpu"]
+HIDE_FACES = """if True:
+    import importlib.util
+    find = importlib.util.find_spec
+    importlib.util.find_spec = lambda name, *rest: None if name == "gan_face_generate" else find(name, *rest)
+    from ddncodec_cli.app import main
+    main()
+"""
+
+
+PLAIN = [*TINY, "--planes", "0"]  # begins at once, with random nodes
+
+
+@pytest.fixture
+def data(tmp_path: Path, draw: Run) -> Path:
+    """A folder of pictures, one of them below another folder, and a file that is none."""
+    folder = tmp_path / "data"
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    image = np.asarray(draw(12, 10))
+    for number in range(24):
+        picture = Image.fromarray((image * rng.uniform(0.2, 1, 3)).astype(np.uint8))
+        picture.save(folder / ("more" if number == 5 else ".") / f"{number}.png")
+    (folder / "broken.png").write_text("no image")
+    return folder
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A run that has begun: a line about a step has come."""
+    with subprocess.Popen([sys.executable, "-m", "ddncodec", *arguments], cwd=folder, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stderr
+            assert process.stderr.readline().startswith("step ")
+            yield process
+        finally:
+            process.kill()
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_weights_that_work(run: Run, run_many: Run, data: Path, face: Path, tmp_path: Path) -> None:
+    result = run(*TINY, "--steps", 6, "--out", "runs/x")
+    assert (result.code, result.out) == (0, b"")
+    assert "step 6: loss" in result.err.splitlines()[-1]
+    folder = tmp_path / "runs/x"
+    assert {path.name for path in folder.iterdir()} == {
+        "best.safetensors", "state.safetensors", "log.jsonl", "preview.png"}
+    (told,) = log(folder)
+    assert told["step"] == 6
+    assert told["psnr"] > 0
+    with Image.open(folder / "preview.png") as preview:
+        assert preview.size[1] == 5 * 8
+    use = ["--model", "runs/x/best.safetensors"]
+    shown, *used = run_many(["models", "show", use[1], "--json"], ["encode", "face.png", *use],
+                            ["decode", "face.ddn", "-o", "back.png", *use], ["verify", "face.ddn", *use])
+    assert [result.code for result in used] == [0] * 3
+    facts = json.loads(shown.out)
+    assert (facts["name"], facts["k"], facts["levels"], facts["resolution"]) == ("x", 2, 8, 8)
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped(run_many: Run, data: Path, tmp_path: Path, refused: Run) -> None:
+    whole, part = run_many([*PLAIN, "--steps", 8, "--out", "whole"], [*PLAIN, "--steps", 8, "--out", "part"])
+    assert (whole.code, part.code) == (0, 0)
+    assert (tmp_path / "whole/state.safetensors").read_bytes() == (tmp_path / "part/state.safetensors").read_bytes()
+    state = (tmp_path / "part/state.safetensors").read_bytes()
+    over, on = run_many([*PLAIN, "--steps", 8, "--out", "part"], ["train", "--resume", "part", "--steps", 12])
+    line = refused(over, 41)
+    assert "--resume part" in line
+    assert on.code == 0
+    assert (tmp_path / "part/state.safetensors").read_bytes() != state
+    assert [told["step"] for told in log(tmp_path / "part")] == [8, 12]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_that_can_go_on(run_many: Run, data: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path, *PLAIN, "--steps", "100000", "--out", "x") as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + number, "")
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("stopped at step ")
+    assert last.endswith("; --resume x goes on")
+    assert not list(tmp_path.rglob("*.tmp"))
+    stopped = int(last.split()[3].rstrip(";"))
+    (result,) = run_many(["train", "--resume", "x", "--steps", stopped + 3])
+    assert result.code == 0
+    assert log(tmp_path / "x")[-1]["step"] == stopped + 3
+    assert (tmp_path / "x/best.safetensors").exists()
+
+
+def test_data_that_is_missing_is_told(run_many: Run, refused: Run, draw: Run, tmp_path: Path) -> None:
+    for name in ("empty", "one", "broken"):
+        (tmp_path / name).mkdir()
+    draw().save(tmp_path / "one/a.png")
+    for number in range(3):
+        (tmp_path / f"broken/{number}.png").write_text("no image")
+    folders = ["missing", "empty", "one", "broken", "one/a.png"]
+    for folder, result in zip(folders, run_many(*([*TINY, "--data", f, "--out", "x"] for f in folders)), strict=True):
+        assert folder in refused(result, 50)
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_the_faces_a_way_is_shown(run_code: Run, refused: Run, tmp_path: Path) -> None:
+    """As where `make faces` was never run."""
+    line = refused(run_code(HIDE_FACES, "train", "--steps", 1, "--out", "x", "--device", "cpu"), 50)
+    assert "make faces" in line
+    assert "--data" in line
+    assert not (tmp_path / "x").exists()
+
+
+def test_nonsense_numbers_are_usage_errors(run_many: Run, data: Path, tmp_path: Path) -> None:
+    nonsense = ("k 1|k 0|k -5|k 100000|l 0|l -1|l 70000|resolution 48|resolution 0|resolution -8|resolution 4096|"
+                "channels 0|channels 99999|planes -1|steps 0|batch 0|lr -1|node-lr -1|seed -1|"
+                "seed 99999999999999999999|device x")
+    options = [f"--{option}".split() for option in nonsense.split("|")]
+    for option in options:
+        (result,) = run_many([*TINY, "--steps", 1, "--out", "x", *option])
+        assert (result.code, result.out) == (2, b""), option
+        assert "Traceback" not in result.err
+        assert result.err.count("Error: ") == 1
+        assert "Error: " in result.err.splitlines()[-1]
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_cannot_be_resumed_is_refused(run_many: Run, refused: Run, data: Path, tmp_path: Path, k2: Path) -> None:
+    assert run_many([*PLAIN, "--steps", 2, "--out", "x"])[0].code == 0
+    good = (tmp_path / "x/state.safetensors").read_bytes()
+    states = {"empty": b"", "cut": good[:-5], "text": b"no state at all", "weights": k2.read_bytes(),
+              "config": good.replace(b'\\"k\\\\\\":2', b'\\"k\\\\\\":1'),
+              "facts": good.replace(b'\\"splits\\"', b'\\"splitz\\"')}
+    for name, state in states.items():
+        assert state != good, name
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.safetensors").write_bytes(state)
+    results = run_many(*(["train", "--resume", name] for name in states), ["train", "--resume", "missing"])
+    for name, result in zip(states, results[:-1], strict=True):
+        assert refused(result, 21), name
+    refused(results[-1], 40)
+
+
+def test_a_run_that_cannot_be_written_is_told(run_many: Run, refused: Run, data: Path) -> None:
+    for out in ("data/0.png", "data/0.png/x"):
+        (result,) = run_many([*PLAIN, "--steps", 2, "--out", out])
+        assert "data/0.png" in refused(result, 42)
