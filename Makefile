@@ -33,8 +33,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) -c constraints.txt -e .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: $(VENV)/installed faces.txt
 	$(PIP) -c constraints.txt -e ".[dev]"
+	$(PIP) --no-deps --require-hashes -r faces.txt
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed
