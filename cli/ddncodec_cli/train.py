@@ -14,9 +14,6 @@ from ddncodec_cli import options
 if TYPE_CHECKING:
     from ddncodec.training.trainer import Progress, Trainer
 
-EVERY = 20  # steps between lines where nobody watches
-
-
 def train(
     k: Annotated[int, typer.Option(min=2, help="K, output nodes of a level.")] = 2,
     levels: Annotated[int, typer.Option("--l", "--levels", min=1, help="L, number of levels.")] = 1152,
@@ -65,6 +62,8 @@ def train(
             layout = NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes)
         except BadCheckpoint as error:
             raise typer.BadParameter(str(error)) from None
+        if sys.stderr.isatty():
+            typer.echo("fitting the first planes and nodes to data", err=True)
         trainer = Trainer.create(out, layout, config, chosen)
     stopped = _run(trainer)
     if stopped is not None:
@@ -73,7 +72,7 @@ def train(
 
 
 def _run(trainer: Trainer) -> int | None:
-    """Train with a progress bar on a terminal and a line now and then elsewhere; returns the signal that stopped it."""
+    """Train, with a progress bar on a terminal; returns the signal that stopped it."""
     caught: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -85,9 +84,8 @@ def _run(trainer: Trainer) -> int | None:
         if sys.stderr.isatty():
             _with_bar(trainer)
         else:
-            for progress in trainer.run():
-                if progress.psnr is not None or progress.step % EVERY == 0:
-                    typer.echo(_line(progress), err=True)
+            for _ in trainer.run():
+                pass
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -21,12 +21,13 @@ from ddncodec.samplers import Guided, Replay, Sampler
 class BlockPass:
     """One block of a pass through the generator, as a loss or a report wants to see it.
 
-    before: the prediction that the block's levels start from, (B, 3, r, r), r the block's resolution.
+    layers: the block's DDLs. before: the prediction that they start from, (B, 3, r, r), r the block's resolution.
     proposals: what the n levels offered. indices: what was picked, (B, n). picked: the picked nodes' image
     weights times their scale, (B, n, 3, C). guided: (B, n) bool, false where a level picked at random (chain
     dropout), None where nothing guided. after: the prediction after the levels.
     """
 
+    layers: DiscreteDistributionLayers
     before: Tensor
     proposals: Proposals
     indices: Tensor
@@ -103,8 +104,8 @@ class SingleShotGenerator(nn.Module):
                 picked = module.ddl.picked(choice.indices) * proposals.scale[:, :, None, None]
                 state = LevelState(state.features, state.outputs + proposals.features.render(picked.sum(1)))
                 rest -= n
-                yield BlockPass(before, proposals, choice.indices, picked[:, :, :IMAGE_CHANNELS], choice.guided,
-                                state.prediction)
+                yield BlockPass(module.ddl, before, proposals, choice.indices, picked[:, :, :IMAGE_CHANNELS],
+                                choice.guided, state.prediction)
                 if n < module.ddl.levels:
                     return
 

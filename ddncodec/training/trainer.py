@@ -173,13 +173,12 @@ class Trainer:
     def loss(self, images: Tensor) -> Tensor:
         """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted."""
         sampler = Guided(images, self.network.config.chain_dropout, self.generator)
-        layers = iter(self.network.layers)
         errors, counted = [], []
         for block in self.network.blocks(sampler, len(images)):
             if isinstance(block, BlockPass) and block.guided is not None:
                 errors.append(block.errors(sampler.target(block.after.shape[-1])))
                 counted.append(block.guided)
-                next(layers).count(block.indices, block.guided)
+                block.layers.count(block.indices, block.guided)
         # A node that chain dropout picked is not drawn towards a target that it is not the nearest to.
         mask = torch.cat(counted, 1)
         levels = (torch.cat(errors, 1) * mask).sum() / mask.sum()
