@@ -39,8 +39,8 @@ class TrainConfig:
 
     data: a folder of images, or None for the synthetic faces. steps, warmup, validate_every, save_every: in
     steps of `batch` images. lr: Adam's rate. node_lr: the output nodes' own, since the many levels of a block
-    add up; None is three times `lr` for nodes that start from data and a tenth of it for random ones. Both decay
-    to zero along half a cosine. final_weight: weight of the refined output's loss beside the mean of all
+    add up; None is a twentieth of `lr` for nodes that start from data and a tenth for random ones. Both decay to
+    zero along half a cosine. final_weight: weight of the refined output's loss beside the mean of all
     levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
     gradient's norm. bfloat16: autocast the convolutions; distances stay in float32. start_images: how many
     images the planes and nodes are fitted to before the first step; 0 starts from random nodes.
@@ -94,7 +94,7 @@ class Trainer:
         nodes = [layer.nodes for layer in self.network.layers]
         node_ids = {id(node) for node in nodes}
         others = [p for p in self.network.parameters() if id(p) not in node_ids]
-        node_lr = config.lr * (3 if self._starts_from_data else 0.1) if config.node_lr is None else config.node_lr
+        node_lr = config.lr / (20 if self._starts_from_data else 10) if config.node_lr is None else config.node_lr
         self.optimizer = torch.optim.Adam([{"params": others, "peak": config.lr}, {"params": nodes, "peak": node_lr}])
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.step, self.splits, self.best_psnr = 0, 0, -math.inf
@@ -208,7 +208,7 @@ class Trainer:
         measured = mean_psnr(to_pixels(images), to_pixels(decoded))
         if measured > self.best_psnr:
             self.best_psnr = measured
-            save_network(self.folder / BEST_FILE, self.average, self.folder.name)
+            save_network(self.folder / BEST_FILE, self.average, self.folder.resolve().name)
         self._preview(images[:8])
         return measured
 
