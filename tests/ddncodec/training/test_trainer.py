@@ -86,7 +86,7 @@ def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, 
 
 @pytest.mark.parametrize("network", [PLANES, CONV])
 def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, tmp_path: Path) -> None:
-    run = replace(config, steps=100, lr=3e-3, save_every=100, validate_every=100)
+    run = replace(config, steps=100, lr=3e-3, node_lr=9e-3, save_every=100, validate_every=100)
     trainer = Trainer.create(tmp_path, network, run, CPU)
     images = trainer.source.batch(0, 36)
     with torch.no_grad():
