@@ -10,9 +10,10 @@ import torch
 
 from ddncodec import container, zoo
 from ddncodec.container import Stream
+from ddncodec.effort import DEFAULT_EFFORT, GREEDY, MAX_EFFORT
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.latent import Latent
-from ddncodec.network.single_shot import SingleShotGenerator
+from ddncodec.network.generator import Generator
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.weights import WeightsInfo, load_network
 
@@ -23,7 +24,7 @@ class Codec:
     Images are H×W×3 uint8 arrays in sRGB, of any size: they are fitted to the network's resolution.
     """
 
-    def __init__(self, network: SingleShotGenerator, info: WeightsInfo, device: torch.device) -> None:
+    def __init__(self, network: Generator, info: WeightsInfo, device: torch.device) -> None:
         self.network, self.info, self.device = network.to(device), info, device
 
     @property
@@ -36,22 +37,25 @@ class Codec:
         """The side of the network's square images, in pixels."""
         return self.info.config.resolution
 
-    def encode(self, image: Pixels, levels: int | None = None) -> Latent:
-        """The latent of an image, or its first `levels` levels (1 to L; ValueError)."""
-        return self.encode_batch([image], levels)[0]
+    def encode(self, image: Pixels, levels: int | None = None, effort: int = DEFAULT_EFFORT) -> Latent:
+        """The latent of an image, or its first `levels` levels (1 to L; ValueError); see `effort` for that."""
+        return self.encode_batch([image], levels, effort)[0]
 
     def decode(self, latent: Latent) -> Pixels:
         """The image of a latent or of a prefix of one: R×R×3 uint8. Raises UnknownWeights if it is not ours."""
         return self.decode_batch([latent])[0]
 
-    def encode_batch(self, images: Sequence[Pixels], levels: int | None = None) -> list[Latent]:
+    def encode_batch(self, images: Sequence[Pixels], levels: int | None = None,
+                     effort: int = DEFAULT_EFFORT) -> list[Latent]:
         """`encode` for several images at once."""
         if levels is not None and not 1 <= levels <= self.levels:
             raise ValueError(f"levels must be 1 to {self.levels}, not {levels}")
+        if not GREEDY <= effort <= MAX_EFFORT:
+            raise ValueError(f"effort must be {GREEDY} to {MAX_EFFORT}, not {effort}")
         if not images:
             return []
         fitted = np.stack([fit(_checked(image), self.resolution) for image in images])
-        indices = self.network.reconstruct(to_tensor(fitted).to(self.device), levels).indices
+        indices = self.network.reconstruct(to_tensor(fitted).to(self.device), levels, effort).indices
         return [Latent(tuple(row), self.info.config.k) for row in indices.tolist()]
 
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
@@ -105,10 +109,10 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def encode(image: Pixels, model: str = zoo.DEFAULT, levels: int | None = None) -> bytes:
+def encode(image: Pixels, model: str = zoo.DEFAULT, levels: int | None = None, effort: int = DEFAULT_EFFORT) -> bytes:
     """The bytes of a .ddn file of an image, H×W×3 uint8. To encode many, keep a `Codec`."""
     codec = load_model(model)
-    return container.to_bytes(codec.to_stream(Picture(_checked(image)), codec.encode(image, levels)))
+    return container.to_bytes(codec.to_stream(Picture(_checked(image)), codec.encode(image, levels, effort)))
 
 
 def decode(data: bytes) -> Pixels:

@@ -16,10 +16,10 @@ from ddncodec.container import Stream
 from ddncodec.errors import BadCheckpoint, UnknownWeights
 from ddncodec.files import atomic_write, open_input
 from ddncodec.latent import Latent
-from ddncodec.network.config import NetworkConfig
+from ddncodec.network.config import AnyConfig, NetworkConfig, config_from_json
 
 if TYPE_CHECKING:
-    from ddncodec.network.single_shot import SingleShotGenerator
+    from ddncodec.network.generator import Generator
 
 FORMAT = "ddncodec-weights-1"
 MAX_HEADER = 16 * 2**20
@@ -32,7 +32,7 @@ class WeightsInfo:
 
     path: Path
     name: str
-    config: NetworkConfig
+    config: AnyConfig
     id: bytes
 
     def check(self, stream: Stream) -> None:
@@ -67,7 +67,7 @@ def read_info(path: Path) -> WeightsInfo:
             raise BadCheckpoint(f"{path} is not a checkpoint of ddncodec") from None
         if marks[0] != FORMAT or not all(isinstance(mark, str) for mark in marks):
             raise BadCheckpoint(f"{path} is not a checkpoint of ddncodec")
-        config = NetworkConfig.from_json(marks[2])
+        config = config_from_json(marks[2])
         digest = hashlib.sha256(config.to_json().encode())
         digest.update(json.dumps(header, sort_keys=True).encode())
         while chunk := file.read(2**20):
@@ -75,7 +75,7 @@ def read_info(path: Path) -> WeightsInfo:
     return WeightsInfo(path, marks[1], config, digest.digest()[:ID_BYTES])
 
 
-def save_network(path: Path, network: SingleShotGenerator, name: str) -> None:
+def save_network(path: Path, network: Generator, name: str) -> None:
     """Write a network's state in half precision; `load_network` is the inverse, up to rounding. Overwrites."""
     from safetensors.torch import save
 
@@ -86,7 +86,7 @@ def save_network(path: Path, network: SingleShotGenerator, name: str) -> None:
         file.write(save(tensors, metadata))
 
 
-def load_network(info: WeightsInfo) -> SingleShotGenerator:
+def load_network(info: WeightsInfo) -> Generator:
     """The network of a weights file, in float32 and evaluation mode, on the CPU.
 
     Raises BadCheckpoint where a tensor is missing, unknown, of a wrong shape or type, or not finite.
@@ -95,18 +95,23 @@ def load_network(info: WeightsInfo) -> SingleShotGenerator:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from ddncodec.network.single_shot import SingleShotGenerator
+    from ddncodec.network.generator import build
 
     try:
         tensors = load_file(info.path)
     except (SafetensorError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{info.path}: {error}") from None
-    for i, stage in enumerate(info.config.stages):  # the layout takes memory and time: not more than the file can fill
-        planes = tensors.get(f"stages.{i}.planes")
-        if planes is None or planes.shape != (stage.planes, stage.resolution**2) or len(stage.levels) > len(tensors):
+    # The layout takes memory and time: not more than the file can fill.
+    if isinstance(info.config, NetworkConfig):
+        promised = {f"stages.{i}.planes": (stage.planes, stage.resolution**2, len(stage.levels))
+                    for i, stage in enumerate(info.config.stages)}
+    else:
+        promised = {"deviation": (len(info.config.segments) + 1, info.config.axes, 0)}
+    for name, (rows, columns, modules) in promised.items():
+        if name not in tensors or tensors[name].shape != (rows, columns) or modules > len(tensors):
             raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
     with torch.device("meta"):
-        network = SingleShotGenerator(info.config)
+        network = build(info.config)
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith(".usage")}
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors or key not in expected:

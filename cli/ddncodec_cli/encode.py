@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ddncodec import zoo
+from ddncodec.effort import DEFAULT_EFFORT, MAX_EFFORT
 from ddncodec_cli import options
 from ddncodec_cli.jobs import Failures, Job, in_batches, lazy_codec, plan, read, require_free, write
 
@@ -19,6 +20,9 @@ def encode(
     recursive: options.Recursive = False,
     force: options.Force = False,
     levels: options.Levels = None,
+    effort: Annotated[
+        int, typer.Option(min=1, max=MAX_EFFORT, help="How hard to look for good picks; 1 is greedy, as in the paper.")
+    ] = DEFAULT_EFFORT,
     model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
     comment: Annotated[str | None, typer.Option(help="Text to keep in the file.")] = None,
     keep_icc: Annotated[bool, typer.Option(help="Keep an embedded RGB profile; else the colours go to sRGB.")] = False,
@@ -45,7 +49,7 @@ def encode(
         if not pictures:
             return
         try:
-            latents = codec().encode_batch([picture.pixels for picture in pictures.values()], levels)
+            latents = codec().encode_batch([picture.pixels for picture in pictures.values()], levels, effort)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         for (job, picture), latent in zip(pictures.items(), latents, strict=True):

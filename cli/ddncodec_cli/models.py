@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ddncodec import zoo
+from ddncodec.network.config import NetworkConfig
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
 from ddncodec_cli.jobs import printable
@@ -41,9 +42,7 @@ def show(
         typer.echo(json.dumps(facts, indent=2))
         return
     typer.echo(printable(f"{info.name}  {facts['weights']}  {info.path}"))
-    for stage in facts["stages"]:
-        typer.echo(f"  {stage['resolution']:4}×{stage['resolution']:<4} {stage['levels']:5} levels "
-                   f"in {stage['blocks']:2} blocks")
+    typer.echo("\n".join(f"  {name}: {value}" for name, value in facts["layout"].items()))
     if facts["metrics"]:
         typer.echo(json.dumps(facts["metrics"], indent=2))
     if here and card.is_file():
@@ -60,6 +59,6 @@ def _facts(info: WeightsInfo) -> dict[str, Any]:
         "k": config.k,
         "levels": config.levels,
         "bits": config.bits,
-        "stages": [{"resolution": s.resolution, "levels": sum(s.levels), "blocks": len(s.levels)}
-                   for s in config.stages],
+        "generator": "single-shot" if isinstance(config, NetworkConfig) else "principal",
+        "layout": json.loads(config.to_json()),
     }

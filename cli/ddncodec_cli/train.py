@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,22 +15,43 @@ from ddncodec_cli import options
 if TYPE_CHECKING:
     from ddncodec.training.trainer import Progress, Trainer
 
+
+class Kind(StrEnum):
+    """Which generator to train."""
+
+    principal = "principal"
+    single_shot = "single-shot"
+
+
 def train(
     k: Annotated[int, typer.Option(min=2, help="K, output nodes of a level.")] = 2,
     levels: Annotated[int, typer.Option("--l", "--levels", min=1, help="L, number of levels.")] = 1152,
     resolution: Annotated[int, typer.Option(help="Side of the images in pixels, a power of two.")] = 64,
-    channels: Annotated[int, typer.Option(help="Width of the convolutions.")] = 96,
+    generator: Annotated[
+        Kind, typer.Option(help="principal: splits of principal axes, for K a power of two; single-shot: the paper's.")
+    ] = Kind.principal,
+    width: Annotated[int, typer.Option(help="principal: width of the heads.")] = 640,
+    channels: Annotated[int, typer.Option(help="single-shot: width of the convolutions.")] = 96,
     planes: Annotated[
-        int, typer.Option(help="Fixed feature planes, fitted to data; 0: the convolutions' output, as in the paper.")
+        int, typer.Option(help="single-shot: fixed feature planes; 0: the convolutions' output, as in the paper.")
     ] = 256,
     data: Annotated[Path | None, typer.Option(help="A folder of images; by default the synthetic faces.")] = None,
+    augment: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Mirror images, and change framing and light of this share.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep synthetic faces here once drawn, 12 KB each.")] = None,
+    faces: Annotated[
+        int, typer.Option(min=1_000, max=1_000_000, help="How many synthetic faces to train on, over and over.")
+    ] = 1_000_000,
+    start_images: Annotated[int, typer.Option(min=1, help="Images that a start from data is fitted to.")] = 10_000,
+    head_steps: Annotated[int, typer.Option(min=0, help="principal: steps of each head at the start.")] = 1_000,
     out: Annotated[Path, typer.Option(help="The run's folder; its name becomes the model's.")] = Path("runs/model"),
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder; of the other options only --steps counts.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, 20,000 if not given.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
-    lr: Annotated[float, typer.Option(min=0, help="Adam's rate for the convolutions.")] = 5e-4,
+    lr: Annotated[float, typer.Option(min=0, help="Adam's rate for all but the output nodes.")] = 5e-4,
     node_lr: Annotated[float | None, typer.Option(min=0, help="Adam's rate for the output nodes.")] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Of the first weights and the order of the images.")
@@ -44,7 +66,7 @@ def train(
     """
     from ddncodec.codec import choose_device
     from ddncodec.errors import BadCheckpoint, OutputExists
-    from ddncodec.network.config import NetworkConfig
+    from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig
     from ddncodec.training.trainer import STATE_FILE, TrainConfig, Trainer
 
     try:
@@ -57,13 +79,17 @@ def train(
         if (out / STATE_FILE).exists():
             raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
         config = TrainConfig(data=str(data) if data else None, seed=seed, batch=batch, lr=lr, node_lr=node_lr,
-                             bfloat16=bfloat16, **({"steps": steps} if steps else {}))
+                             bfloat16=bfloat16, augment=augment,
+                             cache=str(cache) if cache else None, faces=faces, start_images=start_images,
+                             head_steps=head_steps, **({"steps": steps} if steps else {}))
         try:
-            layout = NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes)
+            layout: AnyConfig = (
+                PrincipalConfig.default(k, levels, resolution, width=width) if generator is Kind.principal
+                else NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes))
         except BadCheckpoint as error:
             raise typer.BadParameter(str(error)) from None
         if sys.stderr.isatty():
-            typer.echo("fitting the first planes and nodes to data", err=True)
+            typer.echo("fitting a start to data", err=True)
         trainer = Trainer.create(out, layout, config, chosen)
     stopped = _run(trainer)
     if stopped is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from math import log2
 from typing import Any
 
@@ -13,6 +14,8 @@ MAX_LEVELS = 65_535
 MAX_K = 65_536
 MAX_RESOLUTION = 1_024
 MAX_WIDTH = 4_096
+MAX_DEPTH = 16
+SEGMENTS = 8  # each but the first begins with a head; more adapt more, and cost more
 BLOCK_BITS = 36  # levels of one block do not condition each other's features: more blocks adapt more, and cost more
 
 
@@ -131,6 +134,101 @@ class NetworkConfig:
                        chain_dropout=chain_dropout, stages=stages)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadCheckpoint(f"the checkpoint's configuration is not one: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PrincipalConfig:
+    """A principal generator (`network.principal`) with `levels` levels of `k` output nodes, a power of two.
+
+    resolution: side of the images, in pixels, a power of two.
+    axes: principal axes that a prediction has; the first `coded_axes` of them can be split, `depth` times each.
+    frequencies: for each of three principal colours, how many of its lowest frequencies the axes are made of.
+    width: of the heads. segments: levels between one head and the next.
+    block_bits: splits whose order is decided at once, a multiple of log2 K.
+
+    Raises BadCheckpoint when the fields do not describe a network.
+    """
+
+    k: int
+    resolution: int
+    axes: int
+    coded_axes: int
+    depth: int
+    frequencies: tuple[int, ...]
+    width: int
+    segments: tuple[int, ...]
+    block_bits: int
+
+    def __post_init__(self) -> None:
+        _require(_power_of_two(self.k) and 2 <= self.k <= MAX_K,
+                 f"k must be a power of two, 2 to {MAX_K}, not {self.k}")
+        _require(_power_of_two(self.resolution) and self.resolution <= MAX_RESOLUTION,
+                 f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {self.resolution}")
+        _require(len(self.frequencies) == 3 and all(1 <= n <= self.resolution**2 for n in self.frequencies),
+                 f"three colours have 1 to {self.resolution**2} frequencies each")
+        _require(1 <= self.coded_axes <= self.axes <= min(sum(self.frequencies), MAX_WIDTH),
+                 f"there must be 1 to {min(sum(self.frequencies), MAX_WIDTH)} axes, and no more coded than axes")
+        _require(1 <= self.depth <= MAX_DEPTH, f"the trees' depth must be 1 to {MAX_DEPTH}, not {self.depth}")
+        _require(1 <= self.width <= MAX_WIDTH, f"the heads' width must be 1 to {MAX_WIDTH}, not {self.width}")
+        _require(1 <= len(self.segments) <= MAX_LEVELS and all(n >= 1 for n in self.segments),
+                 "a segment has at least one level")
+        _require(self.level_bits <= self.block_bits <= self.coded_axes and self.block_bits % self.level_bits == 0,
+                 f"a block's bits must be a multiple of {self.level_bits}, at most the coded axes")
+        _require(1 <= self.levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {self.levels}")
+
+    @property
+    def level_bits(self) -> int:
+        """log2 K: splits, and so bits, of one level."""
+        return self.k.bit_length() - 1
+
+    @property
+    def levels(self) -> int:
+        """L, the number of levels of the whole network."""
+        return sum(self.segments)
+
+    @property
+    def bits(self) -> float:
+        """L·log2 K, the size of a whole latent."""
+        return self.levels * self.level_bits
+
+    @classmethod
+    def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640) -> PrincipalConfig:
+        """A layout for any L, resolution and power of two K: the first segment half as long as the others."""
+        _require(_power_of_two(k) and k >= 2, f"k must be a power of two, not {k}")
+        _require(1 <= levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {levels}")
+        _require(_power_of_two(resolution), f"the resolution must be a power of two, not {resolution}")
+        level_bits = k.bit_length() - 1
+        # Of photographs the eye and the mean squared error see most in luminance, and in its lower frequencies.
+        frequencies = tuple(min(resolution**2, n) for n in (2112, 448, 192))
+        axes = min(960, sum(frequencies))
+        coded = min(640, axes)
+        block = max(1, min(BLOCK_BITS, coded) // level_bits)
+        parts = 2 * SEGMENTS - 1
+        ends = [levels * (2 * i + 1) // parts // block * block for i in range(SEGMENTS - 1)]
+        edges = sorted({0, *ends, levels})
+        return cls(k=k, resolution=resolution, axes=axes, coded_axes=coded, depth=8, frequencies=frequencies,
+                   width=width, segments=tuple(after - before for before, after in pairwise(edges)),
+                   block_bits=block * level_bits)
+
+    def to_json(self) -> str:
+        return json.dumps({"generator": "principal"} | asdict(self), separators=(",", ":"), sort_keys=True)
+
+
+AnyConfig = NetworkConfig | PrincipalConfig
+PRINCIPAL_LISTS = ("frequencies", "segments")
+
+
+def config_from_json(text: str) -> AnyConfig:
+    """Inverse of either configuration's `to_json`; the text is not trusted. Raises BadCheckpoint."""
+    try:
+        fields = json.loads(text)
+        if fields.get("generator") != "principal":
+            return NetworkConfig.from_json(text)
+        del fields["generator"]
+        values: dict[str, Any] = {name: tuple(_integer(n) for n in fields.pop(name)) for name in PRINCIPAL_LISTS}
+        return PrincipalConfig(**(values | {name: _integer(value) for name, value in fields.items()}))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadCheckpoint(f"the checkpoint's configuration is not one: {error}") from None
 
 
 def spread_levels(k: int, levels: int, resolution: int) -> dict[int, int]:

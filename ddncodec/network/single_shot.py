@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ddncodec.effort import GREEDY
 from ddncodec.network.blocks import Block, LevelState
 from ddncodec.network.config import NetworkConfig, Stage
+from ddncodec.network.generator import Generator, Reconstruction
 from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Proposals, path_errors
 from ddncodec.samplers import Guided, Replay, Sampler
 
@@ -48,20 +50,14 @@ class Refinement:
     after: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Reconstruction:
-    """image: (B, 3, R, R) in [−1, 1]. indices: (B, N), the picks of the N levels that were run, int64."""
-
-    image: Tensor
-    indices: Tensor
-
-
-class SingleShotGenerator(nn.Module):
+class SingleShotGenerator(Generator):
     """A Discrete Distribution Network laid out by a `NetworkConfig`.
 
     `reconstruct` is the encoder's side (the target guides every level), `replay` the decoder's; both run the
     same blocks and so give the same image.
     """
+
+    config: NetworkConfig
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -77,9 +73,9 @@ class SingleShotGenerator(nn.Module):
             channels = stage.channels
 
     @property
-    def layers(self) -> list[DiscreteDistributionLayers]:
-        """The DDLs of every block that has levels, coarse to fine."""
-        return [module for module in self.modules() if isinstance(module, DiscreteDistributionLayers)]
+    def nodes(self) -> list[nn.Parameter]:
+        """The output nodes' weights, which learn at a rate of their own."""
+        return [layer.nodes for layer in self.layers]
 
     def blocks(self, sampler: Sampler, batch: int, levels: int | None = None) -> Iterator[BlockPass | Refinement]:
         """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
@@ -122,14 +118,31 @@ class SingleShotGenerator(nn.Module):
         return Reconstruction(image.clamp(-1, 1), torch.cat(indices, 1))
 
     @torch.no_grad()
-    def reconstruct(self, target: Tensor, levels: int | None = None) -> Reconstruction:
-        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent."""
+    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY) -> Reconstruction:
+        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent, at any effort greedy."""
         return self.run(Guided(target), len(target), levels)
 
     @torch.no_grad()
     def replay(self, indices: Tensor) -> Reconstruction:
         """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K; renders picked nodes alone."""
         return self.run(Replay(indices), len(indices), indices.shape[1])
+
+    def loss(self, images: Tensor, final_weight: float, generator: torch.Generator) -> Tensor:
+        """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted.
+
+        images: (B, 3, R, R). Counts the picks for split-and-prune; chain dropout draws from the generator.
+        """
+        sampler = Guided(images, self.config.chain_dropout, generator)
+        errors, counted = [], []
+        for block in self.blocks(sampler, len(images)):
+            if isinstance(block, BlockPass) and block.guided is not None:
+                errors.append(block.errors(sampler.target(block.after.shape[-1])))
+                counted.append(block.guided)
+                block.layers.count(block.indices, block.guided)
+        # A node that chain dropout picked is not drawn towards a target that it is not the nearest to.
+        mask = torch.cat(counted, 1)
+        levels = (torch.cat(errors, 1) * mask).sum() / mask.sum()
+        return levels + final_weight * functional.mse_loss(block.after.float(), images)
 
 
 class StageModule(nn.Module):

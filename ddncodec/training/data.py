@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ddncodec.errors import DataMissing, DdnError
-from ddncodec.files import open_input
-from ddncodec.images import READ_SUFFIXES, fit, read_picture
+from ddncodec.files import atomic_write, open_input
+from ddncodec.images import READ_SUFFIXES, Pixels, fit, read_picture
 from ddncodec.network.config import MAX_RESOLUTION
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.samplers import downsample
@@ -27,6 +27,7 @@ FACES_PACKAGE = "gan_face_generate"
 FACES_SHA256 = "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f"
 FACES_SIDE = 64
 FACES_LATENT = 100
+FACES_PER_FILE = 1_000
 TRAIN_SEEDS = range(1_000_000)
 VALIDATION_SEEDS = range(1_000_000, 1_010_000)
 TEST_SEEDS = range(2_000_000, 2_001_000)
@@ -74,25 +75,50 @@ class FaceGenerator(nn.Sequential):
 
 
 class Faces:
-    """Synthetic faces, drawn by seed on the fly: seed s is the image of a latent drawn with that seed."""
+    """Synthetic faces, drawn by seed on the fly: seed s is the image of a latent drawn with that seed.
 
-    def __init__(self, resolution: int) -> None:
+    cache: a folder that keeps training faces once drawn, a thousand to a file of 12 MB, since drawing a face takes
+    about as long as a training step spends on it. count: how many of the training seeds to take, over and over.
+    """
+
+    def __init__(self, resolution: int, cache: Path | None = None, count: int = len(TRAIN_SEEDS)) -> None:
         if resolution > FACES_SIDE:
             raise DataMissing(f"the synthetic faces have {FACES_SIDE}×{FACES_SIDE} pixels: for a resolution of "
                               f"{resolution} give a folder of images with --data")
         self._resolution = resolution
+        self._cache = cache
+        self._seeds = TRAIN_SEEDS[:count]
         self._generator = FaceGenerator.load()
 
     def images(self, seeds: range | list[int]) -> Tensor:
         """The faces of these seeds: (len(seeds), 3, R, R)."""
-        latents = torch.stack([torch.randn(FACES_LATENT, generator=torch.Generator().manual_seed(s)) for s in seeds])
-        with torch.no_grad():
-            drawn = torch.cat([self._generator(part[:, :, None, None]) for part in torch.split(latents, 256)])
-        return to_tensor(to_pixels(downsample(drawn, self._resolution)))
+        return self._fit(self._draw(seeds))
 
     def batch(self, step: int, size: int) -> Tensor:
-        first = step * size
-        return self.images([TRAIN_SEEDS[i % len(TRAIN_SEEDS)] for i in range(first, first + size)])
+        seeds = [self._seeds[i % len(self._seeds)] for i in range(step * size, (step + 1) * size)]
+        return self.images(seeds) if self._cache is None else self._fit(self._cached(self._cache, seeds))
+
+    def _draw(self, seeds: range | list[int]) -> Pixels:
+        latents = torch.stack([torch.randn(FACES_LATENT, generator=torch.Generator().manual_seed(s)) for s in seeds])
+        with torch.no_grad():
+            drawn = [self._generator(part[:, :, None, None]) for part in torch.split(latents, 256)]
+        return to_pixels(torch.cat(drawn))
+
+    def _cached(self, cache: Path, seeds: list[int]) -> Pixels:
+        images = []
+        for chunk, members in groupby(seeds, lambda seed: seed // FACES_PER_FILE):
+            path = cache / f"{chunk:04d}.npy"
+            if not path.exists():
+                cache.mkdir(parents=True, exist_ok=True)
+                with atomic_write(path, overwrite=True) as file:
+                    np.save(file, self._draw(range(chunk * FACES_PER_FILE, (chunk + 1) * FACES_PER_FILE)))
+            images.append(np.load(path, mmap_mode="r")[[seed % FACES_PER_FILE for seed in members]])
+        return np.concatenate(images)
+
+    def _fit(self, pixels: Pixels) -> Tensor:
+        if self._resolution == FACES_SIDE:
+            return to_tensor(pixels)
+        return to_tensor(to_pixels(downsample(to_tensor(pixels), self._resolution)))
 
     def validation(self, count: int) -> Tensor:
         return self.images(VALIDATION_SEEDS[:count])

@@ -13,24 +13,28 @@ from time import monotonic
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from ddncodec.effort import DEFAULT_EFFORT
 from ddncodec.errors import BadCheckpoint
 from ddncodec.evaluation.metrics import mean_psnr
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, write_picture
-from ddncodec.network.config import NetworkConfig
-from ddncodec.network.single_shot import BlockPass, SingleShotGenerator
+from ddncodec.network.config import AnyConfig, PrincipalConfig, config_from_json
+from ddncodec.network.generator import Generator, build
+from ddncodec.network.principal import PrincipalGenerator
+from ddncodec.network.single_shot import SingleShotGenerator
 from ddncodec.network.split_and_prune import split_and_prune
 from ddncodec.pixels import to_pixels
-from ddncodec.samplers import Guided
+from ddncodec.training.augment import augment
 from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
-from ddncodec.training.data import Faces, Folder, Source
+from ddncodec.training.data import TRAIN_SEEDS, Faces, Folder, Source
+from ddncodec.training.principal_start import couple, start_principal
 from ddncodec.training.start import sample_size, start_from_data
 from ddncodec.weights import save_network
 
 STATE_FILE, BEST_FILE, LOG_FILE, PREVIEW_FILE = "state.safetensors", "best.safetensors", "log.jsonl", "preview.png"
 VALIDATION_BATCH = 64
+START_BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,11 @@ class TrainConfig:
     zero along half a cosine. final_weight: weight of the refined output's loss beside the mean of all
     levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
     gradient's norm. bfloat16: autocast the convolutions; distances stay in float32. start_images: how many
-    images the planes and nodes are fitted to before the first step; 0 starts from random nodes.
+    images the planes and nodes are fitted to before the first step; 0 starts from random nodes. head_steps: of each
+    head of a principal generator, before the first step; couple_images: how many images its picks are coupled on
+    after the last step. augment: None takes the images as they are; a share
+    mirrors half of them and changes framing, light and background of so many. cache: a folder that keeps the
+    synthetic faces once drawn, faces: how many of their training seeds to take, over and over.
     """
 
     data: str | None = None
@@ -57,7 +65,12 @@ class TrainConfig:
     ema: float = 0.998
     clip: float = 1.0
     bfloat16: bool = False
+    augment: float | None = None
+    cache: str | None = None
+    faces: int = len(TRAIN_SEEDS)
     start_images: int = 10_000
+    head_steps: int = 1_000
+    couple_images: int = 20_000
     validation_images: int = 256
     validate_every: int = 200
     save_every: int = 100
@@ -83,15 +96,16 @@ class Trainer:
     preview picture.
     """
 
-    def __init__(self, folder: Path, network: NetworkConfig, config: TrainConfig, device: torch.device) -> None:
+    def __init__(self, folder: Path, network: AnyConfig, config: TrainConfig, device: torch.device) -> None:
         self.folder, self.config, self.device = folder, config, device
-        self.source: Source = (Faces(network.resolution) if config.data is None
+        cache = Path(config.cache) if config.cache else None
+        self.source: Source = (Faces(network.resolution, cache, config.faces) if config.data is None
                                else Folder(Path(config.data), network.resolution, config.seed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.network = SingleShotGenerator(network).to(device)
+            self.network = build(network).to(device)
         self.average = deepcopy(self.network).requires_grad_(False)
-        nodes = [layer.nodes for layer in self.network.layers]
+        nodes = self.network.nodes
         node_ids = {id(node) for node in nodes}
         others = [p for p in self.network.parameters() if id(p) not in node_ids]
         node_lr = config.lr / (20 if self._starts_from_data else 10) if config.node_lr is None else config.node_lr
@@ -101,16 +115,11 @@ class Trainer:
         self._stop = False
 
     @classmethod
-    def create(cls, folder: Path, network: NetworkConfig, config: TrainConfig, device: torch.device) -> Trainer:
+    def create(cls, folder: Path, network: AnyConfig, config: TrainConfig, device: torch.device) -> Trainer:
         """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing."""
         trainer = cls(folder, network, config, device)
         if trainer._starts_from_data:
-            steps = -(-sample_size(config.start_images, network.resolution) // config.batch)
-            images = torch.cat([trainer.source.batch(step, config.batch) for step in range(steps)])
-            trainer.network.cpu()
-            start_from_data(trainer.network, images)
-            trainer.network.to(device)
-            trainer.average.load_state_dict(trainer.network.state_dict())
+            trainer._start()
         folder.mkdir(parents=True, exist_ok=True)
         return trainer
 
@@ -122,7 +131,7 @@ class Trainer:
             config = TrainConfig(**facts["train"])
             if steps is not None:
                 config = replace(config, steps=steps)
-            trainer = cls(folder, NetworkConfig.from_json(facts["network"]), config, device)
+            trainer = cls(folder, config_from_json(facts["network"]), config, device)
             trainer.network.load_state_dict(_below("network.", tensors))
             trainer.average.load_state_dict(_below("average.", tensors))
             restore_optimizer(trainer.optimizer, _below("optimizer.", tensors))
@@ -135,7 +144,29 @@ class Trainer:
 
     @property
     def _starts_from_data(self) -> bool:
-        return self.config.start_images > 0 and all(stage.planes for stage in self.network.config.stages)
+        config = self.network.config
+        return isinstance(config, PrincipalConfig) or (
+            self.config.start_images > 0 and all(stage.planes for stage in config.stages))
+
+    def _start(self) -> None:
+        """Fit the network to the first training images, on the CPU."""
+        size, resolution = self.config.batch, self.network.config.resolution
+        self.network.cpu()
+        if isinstance(self.network, PrincipalGenerator):
+            batches = (self._images(step, START_BATCH) for step in range(-(-self.config.start_images // START_BATCH)))
+            start_principal(self.network, batches, self.config.head_steps)
+        elif isinstance(self.network, SingleShotGenerator):
+            steps = -(-sample_size(self.config.start_images, resolution) // size)
+            start_from_data(self.network, torch.cat([self.source.batch(step, size) for step in range(steps)]))
+        self.network.to(self.device)
+        self.average.load_state_dict(self.network.state_dict())
+
+    def _images(self, step: int, size: int) -> Tensor:
+        """The training images of a step, augmented if so configured."""
+        images = self.source.batch(step, size)
+        if self.config.augment is None:
+            return images
+        return augment(images, self.config.augment, torch.Generator().manual_seed(self.config.seed + step))
 
     def request_stop(self) -> None:
         """Stop after the step under way, with the state saved; safe to call from a signal handler."""
@@ -145,7 +176,7 @@ class Trainer:
         """Train to the configured number of steps, or until asked to stop; the state is saved at the end."""
         began = monotonic()
         while self.step < self.config.steps and not self._stop:
-            loss = self.train_step(self.source.batch(self.step, self.config.batch).to(self.device))
+            loss = self.train_step(self._images(self.step, self.config.batch).to(self.device))
             measured = None
             if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
                 measured = self.validate()
@@ -155,13 +186,15 @@ class Trainer:
                 self.save()
             yield Progress(self.step, loss, self.splits, measured, self.best_psnr)
         self.save()
+        if self.step >= self.config.steps and isinstance(self.average, PrincipalGenerator):
+            self._couple(self.average)
 
     def train_step(self, images: Tensor) -> float:
         """One optimizer step on images (B, 3, R, R) in [−1, 1]; returns the loss before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._schedule()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            loss = self.loss(images)
+            loss = self.network.loss(images, self.config.final_weight, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
@@ -170,24 +203,11 @@ class Trainer:
         self._follow()
         return loss.item()
 
-    def loss(self, images: Tensor) -> Tensor:
-        """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted."""
-        sampler = Guided(images, self.network.config.chain_dropout, self.generator)
-        errors, counted = [], []
-        for block in self.network.blocks(sampler, len(images)):
-            if isinstance(block, BlockPass) and block.guided is not None:
-                errors.append(block.errors(sampler.target(block.after.shape[-1])))
-                counted.append(block.guided)
-                block.layers.count(block.indices, block.guided)
-        # A node that chain dropout picked is not drawn towards a target that it is not the nearest to.
-        mask = torch.cat(counted, 1)
-        levels = (torch.cat(errors, 1) * mask).sum() / mask.sum()
-        return levels + self.config.final_weight * functional.mse_loss(block.after.float(), images)
-
     @torch.no_grad()
     def _follow(self) -> None:
         """Split and prune, then let the moving average follow the weights; both follow the splits."""
-        for layer, averaged in zip(self.network.layers, self.average.layers, strict=True):
+        layers = zip(self.network.layers, self.average.layers, strict=True)
+        for layer, averaged in layers:
             splits = split_and_prune(layer, self.generator)
             self.splits += len(splits.level)
             moments = self.optimizer.state[layer.nodes]
@@ -200,22 +220,31 @@ class Trainer:
         done = self.step / max(self.config.steps, 1)
         return min(1.0, (self.step + 1) / max(self.config.warmup, 1)) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
-    def validate(self) -> float:
-        """Mean PSNR of the moving average on the validation images, greedy; keeps the weights if they are the best."""
+    @torch.no_grad()
+    def _couple(self, trained: PrincipalGenerator) -> None:
+        """Couple the picks of a copy of the trained network; a resumed run goes on from the network as it was."""
+        network = deepcopy(trained).cpu()
+        images = (self._images(step, START_BATCH) for step in range(-(-self.config.couple_images // START_BATCH)))
+        couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
+        self._log(step=self.step, coupled_psnr=self.validate(network.to(self.device)))
+
+    def validate(self, network: Generator | None = None) -> float:
+        """Mean PSNR on the validation images, by default of the moving average; keeps the weights if they are the best."""
+        network = self.average if network is None else network
         images = self.source.validation(self.config.validation_images)
-        decoded = torch.cat([self.average.reconstruct(part.to(self.device)).image.cpu()
+        decoded = torch.cat([network.reconstruct(part.to(self.device), effort=DEFAULT_EFFORT).image.cpu()
                              for part in torch.split(images, VALIDATION_BATCH)])
         measured = mean_psnr(to_pixels(images), to_pixels(decoded))
         if measured > self.best_psnr:
             self.best_psnr = measured
-            save_network(self.folder / BEST_FILE, self.average, self.folder.resolve().name)
-        self._preview(images[:8])
+            save_network(self.folder / BEST_FILE, network, self.folder.resolve().name)
+        self._preview(network, images[:8])
         return measured
 
-    def _preview(self, images: Tensor) -> None:
+    def _preview(self, network: Generator, images: Tensor) -> None:
         """A picture of a few validation images: the original, then what 1/8, 1/4, 1/2 and all of the levels show."""
-        levels = self.network.config.levels
-        rows = [images, *(self.average.reconstruct(images.to(self.device), max(1, levels // part)).image.cpu()
+        levels = network.config.levels
+        rows = [images, *(network.reconstruct(images.to(self.device), max(1, levels // part)).image.cpu()
                           for part in (8, 4, 2, 1))]
         grid = np.concatenate([np.concatenate(list(to_pixels(row)), axis=1) for row in rows])
         with atomic_write(self.folder / PREVIEW_FILE, overwrite=True) as file:

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 Run = Callable[..., Any]
-TINY = ["train", "--k", "2", "--l", "8", "--resolution", "8", "--channels", "4", "--planes", "4", "--batch", "4",
-        "--data", "data", "--device", "cpu"]
+COMMON = ["train", "--k", "2", "--l", "8", "--resolution", "8", "--batch", "4", "--data", "data", "--device", "cpu"]
+TINY = [*COMMON, "--generator", "single-shot", "--channels", "4", "--planes", "4"]
+PRINCIPAL = [*COMMON, "--width", "8", "--head-steps", "2", "--start-images", "1000", "--augment", "0.5"]
 HIDE_FACES = """if True:
     import importlib.util
     find = importlib.util.find_spec
@@ -64,13 +65,16 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_a_run_leaves_weights_that_work(run: Run, run_many: Run, data: Path, face: Path, tmp_path: Path) -> None:
-    result = run(*TINY, "--steps", 6, "--out", "runs/x")
+@pytest.mark.parametrize("arguments", [TINY, PRINCIPAL], ids=["single-shot", "principal"])
+def test_a_run_leaves_weights_that_work(
+    run: Run, run_many: Run, data: Path, face: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    result = run(*arguments, "--steps", 6, "--out", "runs/x")
     assert (result.code, result.out, result.err) == (0, b"", "")  # quiet in a pipe
     folder = tmp_path / "runs/x"
     assert {path.name for path in folder.iterdir()} == {
         "best.safetensors", "state.safetensors", "log.jsonl", "preview.png"}
-    (told,) = log(folder)
+    told = log(folder)[0]
     assert told["step"] == 6
     assert told["psnr"] > 0
     with Image.open(folder / "preview.png") as preview:

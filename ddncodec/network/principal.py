@@ -1,0 +1,240 @@
+"""The principal generator: levels that split principal axes, in an order and by steps that depend on the path.
+
+A level's K = 2^b proposals are the prediction plus all sums of b splits, one on each of b axes. Axes are
+orthonormal, so the nearest of the K is found split by split, exactly. Between segments of levels a head reads the
+prediction, corrects it by what the picks imply (for no bits), and says how far this image's steps reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ddncodec.effort import GREEDY
+from ddncodec.network.config import PrincipalConfig
+from ddncodec.network.coupling import Codebook, Coupling, Trellis, all_picks
+from ddncodec.network.generator import Generator, Reconstruction
+from ddncodec.network.spectrum import Spectrum
+from ddncodec.network.trees import Cells, SplitTrees
+
+BANDS = 16  # of axes (fewer where there are few), whose energies tell a head how far an image is from the mean
+SCALE_RANK = 32
+MAX_LOG_SCALE = 2.0
+
+
+class Chooser(Protocol):
+    """What decides which way each split goes."""
+
+    def choose(self, offer: Offer) -> Tensor:
+        """Picks (B, m), 0 or 1."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The splits of a block.
+
+    axes: (B, m), which to split. prediction: (B, all axes). steps: (B, m, 2), to the two children. dither: (B, m),
+    how far their coupling shifts both.
+    """
+
+    axes: Tensor
+    prediction: Tensor
+    steps: Tensor
+    dither: Tensor
+
+
+class Nearest:
+    """The guided sampler (Sec. 3.1): picks near the target's coefficients (B, axes), by a network's coupling."""
+
+    def __init__(self, target: Tensor, coupling: Coupling, greedy: bool = True) -> None:
+        self._target = target
+        self._coupling = coupling
+        self._greedy = greedy
+
+    def choose(self, offer: Offer) -> Tensor:
+        residual = self._target.gather(1, offer.axes) - offer.prediction.gather(1, offer.axes)
+        if offer.dither.any():
+            return self._coupling.nearest(residual, offer.steps, offer.dither, self._greedy)
+        first, second = (residual[:, :, None] - offer.steps).abs().unbind(2)
+        return (second < first).long()
+
+
+class Recorded:
+    """Picks (B, N) taken from a latent."""
+
+    def __init__(self, picks: Tensor) -> None:
+        self._picks = picks
+        self._next = 0
+
+    def choose(self, offer: Offer) -> Tensor:
+        start = self._next
+        self._next += offer.axes.shape[1]
+        return self._picks[:, start : self._next]
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Some splits of a pass, in the order of the stream, on B images.
+
+    axes, leaves: (B, m). scale: (B, m), what the path multiplies the steps by. shift: (B, m), what
+    the coupling multiplies the dither by. picks: (B, m), 0 or 1.
+    before, after: predictions (B, axes of the spectrum) around them.
+    """
+
+    axes: Tensor
+    leaves: Tensor
+    scale: Tensor
+    shift: Tensor
+    picks: Tensor
+    before: Tensor
+    after: Tensor
+
+
+class Head(nn.Module):
+    """A perceptron that reads a prediction and says what it implies; at the start it says nothing.
+
+    Returns the mean of what is still missing (B, axes), in units of its deviation, and the logarithm of the
+    steps' scale (B, coded axes); 0 from the last head, which no steps follow.
+    """
+
+    def __init__(self, config: PrincipalConfig, last: bool) -> None:
+        super().__init__()
+        coded, width = config.coded_axes, config.width
+        self.edges = sorted({round(coded * (i / BANDS) ** 2) for i in range(BANDS + 1)})
+        self.read = nn.Linear(coded + len(self.edges) - 1, width)
+        self.norm = nn.LayerNorm(width)
+        self.hidden = nn.Linear(width, width)
+        self.mean = nn.Linear(width, config.axes)
+        nn.init.zeros_(self.mean.weight)
+        nn.init.zeros_(self.mean.bias)
+        self.log_scale: nn.Sequential | None = None
+        if not last:
+            out = nn.Linear(SCALE_RANK, coded)
+            nn.init.zeros_(out.weight)
+            nn.init.zeros_(out.bias)
+            self.log_scale = nn.Sequential(nn.Linear(width, SCALE_RANK), out)
+
+    def forward(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """prediction: (B, coded axes), in units of the axes' deviations over all images."""
+        squares = prediction.square()
+        bands = [squares[:, low:high].mean(1) for low, high in zip(self.edges, self.edges[1:], strict=False)]
+        energies = (torch.stack(bands, 1) + 0.01).log()
+        hidden = functional.gelu(self.read(torch.cat([prediction, energies], 1)))
+        hidden = hidden + functional.gelu(self.hidden(self.norm(hidden)))
+        log_scale: Tensor = torch.zeros_like(prediction) if self.log_scale is None else self.log_scale(hidden)
+        return self.mean(hidden), log_scale.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+
+
+class PrincipalGenerator(Generator):
+    """A Discrete Distribution Network over principal axes, laid out by a `PrincipalConfig`.
+
+    deviation: buffer (segments + 1, axes), root mean square of what is missing before each segment and at the end.
+    """
+
+    config: PrincipalConfig
+    deviation: Tensor
+
+    def __init__(self, config: PrincipalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrum = Spectrum(config.resolution, config.axes, config.frequencies)
+        self.trees = SplitTrees(config.coded_axes, config.depth)
+        self.coupling: Trellis | Codebook = Trellis() if config.level_bits == 1 else Codebook(config.level_bits)
+        self.heads = nn.ModuleList(  # the first segment has nothing to read; the last head refines what comes out
+            Head(config, last=i == len(config.segments)) for i in range(1, len(config.segments) + 1))
+        self.register_buffer("deviation", torch.ones(len(config.segments) + 1, config.axes))
+
+    @property
+    def nodes(self) -> list[nn.Parameter]:
+        """The output nodes' weights, which learn at a rate of their own."""
+        return [self.trees.steps]
+
+    def nearest(self, target: Tensor, greedy: bool = True) -> Nearest:
+        """What follows the target's coefficients (B, axes)."""
+        return Nearest(target, self.coupling, greedy)
+
+    def correct(self, segment: int, prediction: Tensor) -> tuple[Tensor, Tensor]:
+        """The prediction with what it implies before a segment, and the scale of each coded axis's steps there."""
+        coded = self.config.coded_axes
+        if segment == 0:
+            return prediction, prediction.new_ones(len(prediction), coded)
+        mean, log_scale = self.heads[segment - 1](prediction[:, :coded] / self.deviation[0, :coded])
+        return prediction + self.deviation[segment] * mean, log_scale.exp()
+
+    def splits(self, chooser: Chooser, batch: int, levels: int | None = None) -> Iterator[Splits]:
+        """One pass over `batch` images, block by block, over the first `levels` levels, by default all."""
+        prediction = self.deviation.new_zeros(batch, self.config.axes)
+        cells = Cells(self.trees, batch)
+        left = (self.config.levels if levels is None else levels) * self.config.level_bits
+        for segment, segment_levels in enumerate(self.config.segments):
+            if left <= 0:
+                return
+            prediction, scale = self.correct(segment, prediction)
+            bits = segment_levels * self.config.level_bits
+            for splits in self.segment(chooser, prediction, scale, cells, bits, left):
+                yield splits
+            prediction = splits.after
+            left -= bits
+
+    def segment(self, chooser: Chooser, prediction: Tensor, scale: Tensor, cells: Cells, bits: int,
+                left: int) -> Iterator[Splits]:
+        """The blocks of one segment of so many bits, of which at most `left` are split; `cells` follow."""
+        for start in range(0, min(bits, left), self.config.block_bits):
+            # The order is the whole block's, also where a shorter stream ends inside of it.
+            axes, leaves = cells.best(min(self.config.block_bits, bits - start))
+            axes, leaves = axes[:, : left - start], leaves[:, : left - start]
+            taken = scale.gather(1, axes)
+            steps = self.trees.steps[axes, leaves] * taken[:, :, None]
+            dither = self.trees.dither[axes, leaves] * taken
+            picks = chooser.choose(Offer(axes, prediction, steps, dither))
+            shift = self.coupling.shifts(picks) if dither.any() else torch.zeros_like(dither)
+            step = steps.gather(2, picks[:, :, None])[:, :, 0] + shift * dither
+            before, prediction = prediction, prediction.scatter_add(1, axes, step)
+            cells.split(axes, picks)
+            yield Splits(axes, leaves, taken, shift, picks, before, prediction)
+
+    def run(self, chooser: Chooser, batch: int, levels: int | None = None) -> Reconstruction:
+        """The image after `levels` levels (by default all) of a chooser's picks, and what they imply."""
+        picks = []
+        for splits in self.splits(chooser, batch, levels):
+            picks.append(splits.picks)
+        prediction = self._refined(splits.after, self.config.levels if levels is None else levels)
+        powers = 2 ** torch.arange(self.config.level_bits - 1, -1, -1, device=prediction.device)
+        indices = (torch.cat(picks, 1).view(batch, -1, self.config.level_bits) * powers).sum(2)
+        return Reconstruction(self.spectrum.synthesise(prediction).clamp(-1, 1), indices)
+
+    def _refined(self, prediction: Tensor, levels: int) -> Tensor:
+        """What the next head makes of the prediction after so many levels."""
+        ends = torch.tensor(self.config.segments).cumsum(0)
+        segment = int(torch.searchsorted(ends, levels)) + 1
+        return self.correct(segment, prediction)[0]
+
+    @torch.no_grad()
+    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY) -> Reconstruction:
+        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent."""
+        return self.run(self.nearest(self.spectrum.analyse(target), greedy=effort == GREEDY), len(target), levels)
+
+    @torch.no_grad()
+    def replay(self, indices: Tensor) -> Reconstruction:
+        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K."""
+        picks = all_picks(self.config.level_bits).to(indices.device)[indices].flatten(1)
+        return self.run(Recorded(picks), len(indices), indices.shape[1])
+
+    def loss(self, images: Tensor, final_weight: float, generator: torch.Generator) -> Tensor:
+        """Mean squared error along a guided pass over images (B, 3, R, R): the mean of the blocks' and the last.
+
+        What no axis reaches is left out: nothing here can lower it.
+        """
+        target = self.spectrum.analyse(images)
+        pixels = images[0].numel()
+        errors = []
+        for splits in self.splits(self.nearest(target), len(images)):
+            errors.append(functional.mse_loss(splits.after, target))
+        last = functional.mse_loss(self._refined(splits.after, self.config.levels), target)
+        return (torch.stack(errors).mean() + final_weight * last) * (self.config.axes / pixels)

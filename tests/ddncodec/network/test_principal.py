@@ -1,0 +1,193 @@
+"""The principal generator: its linear map, its trees, its couplings against brute force, and replay."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddncodec.effort import GREEDY, MAX_EFFORT
+from ddncodec.errors import BadCheckpoint
+from ddncodec.network.config import PrincipalConfig, config_from_json
+from ddncodec.network.coupling import Codebook, Trellis, all_picks
+from ddncodec.network.generator import build
+from ddncodec.network.principal import Head, PrincipalGenerator
+from ddncodec.network.spectrum import Spectrum
+from ddncodec.network.trees import Cells, SplitTrees
+from ddncodec.training.principal_start import couple, fit_axes, fit_head, start_principal
+
+SMALL = PrincipalConfig(k=2, resolution=16, axes=40, coded_axes=24, depth=5, frequencies=(60, 20, 10), width=16,
+                        segments=(12, 18, 30), block_bits=12)
+CONFIGS = [SMALL, replace(SMALL, k=8, segments=(4, 6, 10)), replace(SMALL, k=64, segments=(2, 3, 5))]
+
+
+def faces(count: int, side: int = 16) -> Tensor:
+    """Smooth random pictures that have something in common, (count, 3, side, side) in [−1, 1]."""
+    generator = torch.Generator().manual_seed(1)
+    parts = torch.nn.functional.interpolate(torch.randn(30, 3, 4, 4, generator=generator), size=side, mode="bicubic")
+    weights = torch.randn(count, 30, generator=generator) / torch.arange(1, 31)
+    return torch.einsum("np,pchw->nchw", weights, parts).mul(0.3).clamp(-1, 1)
+
+
+@pytest.fixture(scope="module", params=CONFIGS, ids=lambda config: f"k{config.k}")
+def network(request: pytest.FixtureRequest) -> PrincipalGenerator:
+    """Fitted to data, its heads made to say something, and coupled."""
+    torch.manual_seed(0)
+    generator = PrincipalGenerator(request.param)
+    start_principal(generator, iter(torch.split(faces(1500), 500)), 30)
+    with torch.no_grad():
+        coefficients = generator.spectrum.analyse(faces(1500))
+        couple(generator, coefficients)
+    return generator.requires_grad_(False).eval()
+
+
+def error(network: PrincipalGenerator, effort: int, levels: int | None = None) -> float:
+    images = faces(1700)[1500:]
+    return (network.reconstruct(images, levels, effort).image - images).square().mean().item()
+
+
+def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(network: PrincipalGenerator) -> None:
+    images = faces(1520)[1500:]
+    for effort in range(GREEDY, MAX_EFFORT + 1):
+        encoded = network.reconstruct(images, effort=effort)
+        assert encoded.indices.shape == (20, network.config.levels)
+        assert (encoded.indices >= 0).all()
+        assert (encoded.indices < network.config.k).all()
+        torch.testing.assert_close(network.replay(encoded.indices).image, encoded.image)
+        for i in range(3):
+            alone = network.replay(encoded.indices[i : i + 1]).image
+            torch.testing.assert_close(alone[0], encoded.image[i], atol=1e-5, rtol=0)
+
+
+def test_a_prefix_of_the_picks_decodes_and_more_picks_decode_better(network: PrincipalGenerator) -> None:
+    images, levels = faces(1700)[1500:], network.config.levels
+    indices = network.reconstruct(images).indices
+    parts = [max(1, levels * part // 5) for part in range(1, 6)]
+    errors = [(network.replay(indices[:, :part]).image - images).square().mean().item() for part in parts]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < errors[0] / 4
+
+
+def test_greedy_encoding_of_fewer_levels_is_a_prefix(network: PrincipalGenerator) -> None:
+    images = faces(1520)[1500:]
+    whole = network.reconstruct(images).indices
+    for levels in {1, network.config.levels // 2, network.config.levels - 1}:
+        assert torch.equal(network.reconstruct(images, levels).indices, whole[:, :levels])
+
+
+def test_more_effort_is_never_worse(network: PrincipalGenerator) -> None:
+    errors = [error(network, effort) for effort in range(GREEDY, MAX_EFFORT + 1)]
+    assert errors[-1] <= errors[0]
+    if isinstance(network.coupling, Trellis):
+        assert errors[-1] < errors[0]
+
+
+def test_a_head_learns_what_is_missing_and_how_much() -> None:
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(4000, 24, generator=generator)
+    spread = (seen[:, :1] / 2).exp()  # the first axis can be known, of the others only how far they spread
+    missing = torch.cat([seen[:, 1:2].abs() - 0.8, spread * torch.randn(4000, 39, generator=generator)], 1)
+    head = Head(SMALL, last=False)
+    fit_head(head, seen[:3000], missing[:3000], torch.tensor([4.0] + 39 * [0.01]), 400)
+    with torch.no_grad():
+        mean, log_scale = head(seen[3000:])
+    left = (missing[3000:, 0] - mean[:, 0]).square().mean()
+    assert left < 0.3 * missing[3000:, 0].square().mean()
+    found = torch.corrcoef(torch.stack([log_scale[:, 1:].mean(1), spread[3000:, 0].log()]))[0, 1]
+    assert found > 0.9
+
+
+def test_gradients_reach_heads_and_steps(network: PrincipalGenerator) -> None:
+    trained = build(network.config)
+    trained.load_state_dict(network.state_dict())
+    trained.loss(faces(8), 4.0, torch.Generator()).backward()
+    gradients = {name: parameter.grad for name, parameter in trained.named_parameters()}
+    assert all(gradient is not None for gradient in gradients.values())
+    for name in ("trees.steps", "heads.0.mean.weight", "heads.0.log_scale.1.weight"):
+        assert gradients[name].abs().sum() > 0  # type: ignore[union-attr]
+
+
+def test_coefficients_keep_distances_and_come_back() -> None:
+    spectrum = Spectrum(8, 192, (64, 64, 64))
+    spectrum.colours.copy_(torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q)
+    spectrum.mean.uniform_(-1, 1)
+    images = faces(6, 8)
+    coefficients = spectrum.analyse(images)
+    torch.testing.assert_close(spectrum.synthesise(coefficients), images)
+    distance = (images[0] - images[1]).square().sum()
+    torch.testing.assert_close((coefficients[0] - coefficients[1]).square().sum(), distance)
+
+
+def test_axes_are_those_of_principal_component_analysis() -> None:
+    images = faces(500)
+    network = PrincipalGenerator(replace(SMALL, frequencies=(256, 256, 256)))
+    found = fit_axes(network, iter([images]))
+    flat = (images - images.mean(0)).flatten(1)
+    variances = torch.linalg.eigvalsh(flat.T @ flat / len(flat)).flip(0)[: SMALL.axes]
+    torch.testing.assert_close(found.square().mean(0), variances, atol=1e-5, rtol=1e-3)
+
+
+def test_cells_are_split_by_falling_gain_whatever_the_batch() -> None:
+    trees = SplitTrees(4, 2)
+    trees.gain.copy_(torch.tensor([[4.0, 3.0, 0.5], [2.0, 0.0, 1.0], [2.0, 1.0, 1.0], [0.0, 0.0, 0.0]]))
+    cells = Cells(trees, 2)
+    axes, leaves = cells.best(2)
+    assert axes.tolist() == [[0, 1]] * 2  # of equal gains the first axis
+    assert leaves.tolist() == [[0, 0]] * 2
+    cells.split(axes, torch.tensor([[0, 0], [1, 1]]))
+    axes, leaves = cells.best(3)
+    assert axes.tolist() == [[0, 2, 1], [2, 1, 0]]
+    assert leaves.tolist() == [[1, 0, 1], [0, 2, 2]]
+
+
+def test_viterbi_finds_the_best_picks_of_all() -> None:
+    generator, trellis = torch.Generator().manual_seed(0), Trellis()
+    residual, dither = torch.randn(12, 9, generator=generator), torch.rand(12, 9, generator=generator)
+    steps = torch.randn(12, 9, 2, generator=generator)
+    every = torch.tensor(list(product((0, 1), repeat=9)))
+    shifts = trellis.shifts(every)
+
+    def errors(picks: Tensor, shift: Tensor) -> Tensor:
+        node = steps[:, None].expand(-1, picks.shape[1], -1, -1).gather(3, picks[..., None])[..., 0]
+        return (residual[:, None] - node - shift * dither[:, None]).square().sum(2)
+
+    best = errors(every.expand(12, -1, -1), shifts).min(1).values
+    found = trellis.nearest(residual, steps, dither, greedy=False)
+    torch.testing.assert_close(errors(found[:, None], trellis.shifts(found)[:, None])[:, 0], best)
+    greedy = trellis.nearest(residual, steps, dither, greedy=True)
+    first = (residual[:, 0] + dither[:, 0])[:, None] - steps[:, 0]  # the first state shifts down
+    assert torch.equal(greedy[:, 0], first.abs().argmin(1))
+
+
+def test_a_codebooks_nearest_node_is_the_nearest_of_all_k() -> None:
+    generator, codebook = torch.Generator().manual_seed(0), Codebook(3)
+    codebook.offsets.normal_(generator=generator)
+    residual, dither = torch.randn(5, 6, generator=generator), torch.rand(5, 6, generator=generator)
+    steps = torch.randn(5, 6, 2, generator=generator)
+    picks = codebook.nearest(residual, steps, dither, greedy=True)
+    for image, level in product(range(5), range(2)):
+        part = slice(3 * level, 3 * level + 3)
+        nodes = [steps[image, part].gather(1, pick[:, None])[:, 0] + dither[image, part] * offset
+                 for pick, offset in zip(all_picks(3), codebook.offsets, strict=True)]
+        nearest = min(range(8), key=lambda k: (nodes[k] - residual[image, part]).square().sum().item())
+        assert picks[image, part].tolist() == all_picks(3)[nearest].tolist()
+
+
+@pytest.mark.parametrize("k", [2, 16, 512, 65_536])
+@pytest.mark.parametrize("resolution", [8, 64, 256])
+def test_default_layouts_hold_what_was_asked_for(k: int, resolution: int) -> None:
+    for levels in (1, 7, 1152):
+        config = PrincipalConfig.default(k, levels, resolution)
+        assert (config.k, config.levels, config.resolution) == (k, levels, resolution)
+        assert config_from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize("change", [
+    {"k": 3}, {"k": 1}, {"k": 2**17}, {"resolution": 20}, {"axes": 91}, {"axes": 0}, {"coded_axes": 41}, {"depth": 0},
+    {"depth": 17}, {"frequencies": (60, 20)}, {"frequencies": (60, 20, 257)}, {"width": 0}, {"segments": ()},
+    {"segments": (5, 0)}, {"block_bits": 25}, {"block_bits": 0}, {"segments": (70_000,)}, {"k": 4, "block_bits": 11},
+])
+def test_configurations_that_are_none_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(BadCheckpoint):
+        replace(SMALL, **change)  # type: ignore[arg-type]
