@@ -69,6 +69,7 @@ class Trellis(nn.Module):
             state = self.following[state, pick]
         return torch.stack(found, 1)
 
+    @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
         return self._greedy(residual, steps, dither) if greedy else self._viterbi(residual, steps, dither)
 
@@ -106,21 +107,21 @@ class Trellis(nn.Module):
 class Codebook(nn.Module):
     """For K = 2^b > 2: each of a level's K nodes has an offset of its own on the level's b axes.
 
-    offsets: buffer (K, b), in units of dither; zeros leave the sums of b splits as they are.
+    offsets: parameter (K, b), in units of dither; zeros leave the sums of b splits as they are.
     """
 
-    offsets: Tensor
+    offsets: nn.Parameter
+    picks: Tensor
 
     def __init__(self, bits: int) -> None:
         super().__init__()
-        self.register_buffer("offsets", torch.zeros(2**bits, bits))
+        self.offsets = nn.Parameter(torch.zeros(2**bits, bits))
         self.register_buffer("picks", all_picks(bits), persistent=False)
-
-    picks: Tensor
 
     def shifts(self, picks: Tensor) -> Tensor:
         return self.offsets[self._index(picks)].flatten(1)
 
+    @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
         bits = self.offsets.shape[1]
         residual, dither = (part.reshape(len(part), -1, 1, bits) for part in (residual, dither))
@@ -138,4 +139,5 @@ class Codebook(nn.Module):
 
 def all_picks(bits: int) -> Tensor:
     """The picks that a level's index stands for, the first split first: (2^bits, bits)."""
-    return torch.arange(2**bits)[:, None] >> torch.arange(bits - 1, -1, -1) & 1
+    numbers = torch.arange(2**bits, device="cpu")  # also where a network is laid out without memory
+    return numbers[:, None] >> torch.arange(bits - 1, -1, -1, device="cpu") & 1

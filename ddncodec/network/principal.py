@@ -153,7 +153,7 @@ class PrincipalGenerator(Generator):
     @property
     def nodes(self) -> list[nn.Parameter]:
         """The output nodes' weights, which learn at a rate of their own."""
-        return [self.trees.steps]
+        return [self.trees.steps, self.trees.dither, *self.coupling.parameters()]
 
     def nearest(self, target: Tensor, greedy: bool = True) -> Nearest:
         """What follows the target's coefficients (B, axes)."""
@@ -229,12 +229,12 @@ class PrincipalGenerator(Generator):
     def loss(self, images: Tensor, final_weight: float, generator: torch.Generator) -> Tensor:
         """Mean squared error along a guided pass over images (B, 3, R, R): the mean of the blocks' and the last.
 
-        What no axis reaches is left out: nothing here can lower it.
+        What no axis reaches is left out: nothing here can lower it. The picks are those of the highest effort.
         """
         target = self.spectrum.analyse(images)
         pixels = images[0].numel()
         errors = []
-        for splits in self.splits(self.nearest(target), len(images)):
+        for splits in self.splits(self.nearest(target, greedy=False), len(images)):
             errors.append(functional.mse_loss(splits.after, target))
         last = functional.mse_loss(self._refined(splits.after, self.config.levels), target)
         return (torch.stack(errors).mean() + final_weight * last) * (self.config.axes / pixels)

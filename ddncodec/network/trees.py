@@ -13,21 +13,21 @@ from torch import Tensor, nn
 class SplitTrees(nn.Module):
     """One tree of `depth` splits for each of `axes` axes.
 
-    steps: parameter (axes, 2^depth − 1, 2), from a cell's prediction to its two children's. dither: buffer
+    steps: parameter (axes, 2^depth − 1, 2), from a cell's prediction to its two children's. dither: parameter
     (axes, 2^depth − 1), how far a coupling shifts both, 0 in a cell that is likely to be split again.
     gain: buffer (axes, 2^depth − 1), the squared error that splitting the cell saves on average, half-precision
     values; 0 where a cell cannot be split.
     """
 
     steps: nn.Parameter
-    dither: Tensor
+    dither: nn.Parameter
     gain: Tensor
 
     def __init__(self, axes: int, depth: int) -> None:
         super().__init__()
         cells = 2**depth - 1
         self.steps = nn.Parameter(torch.zeros(axes, cells, 2))
-        self.register_buffer("dither", torch.zeros(axes, cells))
+        self.dither = nn.Parameter(torch.zeros(axes, cells))
         self.register_buffer("gain", torch.zeros(axes, cells))
 
     def keys(self) -> Tensor:

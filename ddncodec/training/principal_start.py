@@ -133,7 +133,7 @@ def fit_head(head: Head, inputs: Tensor, missing: Tensor, weight: Tensor, steps:
 def couple(network: PrincipalGenerator, coefficients: Tensor) -> None:
     """Let the network's picks lean on one another: where a cell is not split again, give it a dither.
 
-    This is done last, since the order of the splits is what says which cells those are.
+    This is done late, since the order of the splits is what says which cells those are.
     """
     trees = network.trees
     last = [splits for target in torch.split(coefficients[: 4 * CHUNK], CHUNK)
@@ -144,6 +144,7 @@ def couple(network: PrincipalGenerator, coefficients: Tensor) -> None:
     final = (trees.gain > 0) & (children < smallest).all(2)
     reach = (trees.steps[:, :, 1] - trees.steps[:, :, 0]) / 2
     if isinstance(network.coupling, Codebook):
+        trees.dither.zero_()
         network.coupling.offsets.copy_(fit_codebook(network, coefficients, final))
         trees.dither.copy_(reach * final)
         refit_trees(network, coefficients)

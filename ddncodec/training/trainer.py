@@ -20,7 +20,7 @@ from ddncodec.evaluation.metrics import mean_psnr
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, write_picture
 from ddncodec.network.config import AnyConfig, PrincipalConfig, config_from_json
-from ddncodec.network.generator import Generator, build
+from ddncodec.network.generator import build
 from ddncodec.network.principal import PrincipalGenerator
 from ddncodec.network.single_shot import SingleShotGenerator
 from ddncodec.network.split_and_prune import split_and_prune
@@ -48,8 +48,8 @@ class TrainConfig:
     levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
     gradient's norm. bfloat16: autocast the convolutions; distances stay in float32. start_images: how many
     images the planes and nodes are fitted to before the first step; 0 starts from random nodes. head_steps: of each
-    head of a principal generator, before the first step; couple_images: how many images its picks are coupled on
-    after the last step. augment: None takes the images as they are; a share
+    head of a principal generator, before the first step; couple_at: the share of the steps after which its picks
+    are coupled, on couple_images images. augment: None takes the images as they are; a share
     mirrors half of them and changes framing, light and background of so many. cache: a folder that keeps the
     synthetic faces once drawn, faces: how many of their training seeds to take, over and over.
     """
@@ -70,6 +70,7 @@ class TrainConfig:
     faces: int = len(TRAIN_SEEDS)
     start_images: int = 10_000
     head_steps: int = 1_000
+    couple_at: float = 0.6
     couple_images: int = 20_000
     validation_images: int = 256
     validate_every: int = 200
@@ -175,7 +176,10 @@ class Trainer:
     def run(self) -> Iterator[Progress]:
         """Train to the configured number of steps, or until asked to stop; the state is saved at the end."""
         began = monotonic()
+        couple_at = round(self.config.couple_at * self.config.steps)
         while self.step < self.config.steps and not self._stop:
+            if self.step == couple_at and isinstance(self.network, PrincipalGenerator):
+                self._couple(self.network)
             loss = self.train_step(self._images(self.step, self.config.batch).to(self.device))
             measured = None
             if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
@@ -186,8 +190,6 @@ class Trainer:
                 self.save()
             yield Progress(self.step, loss, self.splits, measured, self.best_psnr)
         self.save()
-        if self.step >= self.config.steps and isinstance(self.average, PrincipalGenerator):
-            self._couple(self.average)
 
     def train_step(self, images: Tensor) -> float:
         """One optimizer step on images (B, 3, R, R) in [−1, 1]; returns the loss before it."""
@@ -220,31 +222,32 @@ class Trainer:
         done = self.step / max(self.config.steps, 1)
         return min(1.0, (self.step + 1) / max(self.config.warmup, 1)) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
-    @torch.no_grad()
-    def _couple(self, trained: PrincipalGenerator) -> None:
-        """Couple the picks of a copy of the trained network; a resumed run goes on from the network as it was."""
-        network = deepcopy(trained).cpu()
+    def _couple(self, network: PrincipalGenerator) -> None:
+        """Couple the picks of the network as the moving average has it; from here on training searches."""
+        network.load_state_dict(self.average.state_dict())
+        network.cpu()
         images = (self._images(step, START_BATCH) for step in range(-(-self.config.couple_images // START_BATCH)))
-        couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
-        self._log(step=self.step, coupled_psnr=self.validate(network.to(self.device)))
+        with torch.no_grad():
+            couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
+        network.to(self.device)
+        self.average.load_state_dict(network.state_dict())
 
-    def validate(self, network: Generator | None = None) -> float:
-        """Mean PSNR on the validation images, by default of the moving average; keeps the weights if they are the best."""
-        network = self.average if network is None else network
+    def validate(self) -> float:
+        """Mean PSNR of the moving average on the validation images; keeps the weights if they are the best."""
         images = self.source.validation(self.config.validation_images)
-        decoded = torch.cat([network.reconstruct(part.to(self.device), effort=DEFAULT_EFFORT).image.cpu()
+        decoded = torch.cat([self.average.reconstruct(part.to(self.device), effort=DEFAULT_EFFORT).image.cpu()
                              for part in torch.split(images, VALIDATION_BATCH)])
         measured = mean_psnr(to_pixels(images), to_pixels(decoded))
         if measured > self.best_psnr:
             self.best_psnr = measured
-            save_network(self.folder / BEST_FILE, network, self.folder.resolve().name)
-        self._preview(network, images[:8])
+            save_network(self.folder / BEST_FILE, self.average, self.folder.resolve().name)
+        self._preview(images[:8])
         return measured
 
-    def _preview(self, network: Generator, images: Tensor) -> None:
+    def _preview(self, images: Tensor) -> None:
         """A picture of a few validation images: the original, then what 1/8, 1/4, 1/2 and all of the levels show."""
-        levels = network.config.levels
-        rows = [images, *(network.reconstruct(images.to(self.device), max(1, levels // part)).image.cpu()
+        levels = self.network.config.levels
+        rows = [images, *(self.average.reconstruct(images.to(self.device), max(1, levels // part)).image.cpu()
                           for part in (8, 4, 2, 1))]
         grid = np.concatenate([np.concatenate(list(to_pixels(row)), axis=1) for row in rows])
         with atomic_write(self.folder / PREVIEW_FILE, overwrite=True) as file:

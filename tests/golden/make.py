@@ -11,25 +11,31 @@ import torch
 from ddncodec import container
 from ddncodec.codec import load_model
 from ddncodec.images import Picture, write_picture
-from ddncodec.network.config import NetworkConfig
+from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig
 from ddncodec.pixels import to_pixels
 from ddncodec.training.data import TEST_SEEDS, Faces
 from ddncodec.training.trainer import TrainConfig, Trainer
 
 HERE = Path(__file__).parent
-# Powers of two and not, planes and the convolutions' own features.
-NETWORKS = {
+# Both generators, powers of two and not, planes and the convolutions' own features, both couplings.
+NETWORKS: dict[str, AnyConfig] = {
     "k2-planes": NetworkConfig.default(2, 96, 16, channels=8, planes=32),
     "k3-conv": NetworkConfig.default(3, 40, 16, channels=8, planes=0),
     "k16-planes": NetworkConfig.default(16, 24, 16, channels=8, planes=32),
+    "k2-principal": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
+                                    width=16, segments=(24, 36, 36), block_bits=12),
+    "k8-principal": PrincipalConfig(k=8, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
+                                    width=16, segments=(8, 12, 12), block_bits=12),
 }
 
 
 def main() -> None:
     face = to_pixels(Faces(64).images([TEST_SEEDS[0]]))[0][:, :48]  # not square, and not the networks' size
     for name, network in NETWORKS.items():
+        if (HERE / f"{name}.safetensors").exists():
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            config = TrainConfig(steps=300, batch=16, start_images=1000, validation_images=16, warmup=5)
+            config = TrainConfig(steps=300, batch=16, start_images=2000, head_steps=50, couple_images=1000, validation_images=16, warmup=5)
             trainer = Trainer.create(Path(folder) / name, network, config, torch.device("cpu"))
             list(trainer.run())
             trainer.validate()

@@ -162,14 +162,15 @@ def test_viterbi_finds_the_best_picks_of_all() -> None:
 
 def test_a_codebooks_nearest_node_is_the_nearest_of_all_k() -> None:
     generator, codebook = torch.Generator().manual_seed(0), Codebook(3)
-    codebook.offsets.normal_(generator=generator)
+    torch.nn.init.normal_(codebook.offsets, generator=generator)
     residual, dither = torch.randn(5, 6, generator=generator), torch.rand(5, 6, generator=generator)
     steps = torch.randn(5, 6, 2, generator=generator)
     picks = codebook.nearest(residual, steps, dither, greedy=True)
+    offsets = codebook.offsets.detach()
     for image, level in product(range(5), range(2)):
         part = slice(3 * level, 3 * level + 3)
         nodes = [steps[image, part].gather(1, pick[:, None])[:, 0] + dither[image, part] * offset
-                 for pick, offset in zip(all_picks(3), codebook.offsets, strict=True)]
+                 for pick, offset in zip(all_picks(3), offsets, strict=True)]
         nearest = min(range(8), key=lambda k: (nodes[k] - residual[image, part]).square().sum().item())
         assert picks[image, part].tolist() == all_picks(3)[nearest].tolist()
 
