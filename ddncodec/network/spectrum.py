@@ -68,6 +68,6 @@ class Spectrum(nn.Module):
 def cosine_matrix(side: int, device: torch.device) -> Tensor:
     """The orthonormal DCT-II as a matrix: (side, side), one wave a row."""
     steps = torch.arange(side, device=device, dtype=torch.float64)
-    waves = (steps[:, None] * (steps + 0.5) * (torch.pi / side)).cos() * (2 / side) ** 0.5
+    waves: Tensor = (steps[:, None] * (steps + 0.5) * (torch.pi / side)).cos() * (2 / side) ** 0.5
     waves[0] *= 0.5**0.5
     return waves.float()

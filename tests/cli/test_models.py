@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddncodec import zoo
+from ddncodec.network.config import NetworkConfig
 from ddncodec.weights import WeightsInfo, read_info
 
 Run = Callable[..., Any]
@@ -19,8 +20,8 @@ def facts(info: WeightsInfo) -> dict[str, object]:
     return {
         "name": info.name, "weights": info.id.hex(), "bytes": info.path.stat().st_size,
         "resolution": layout.resolution, "k": layout.k, "levels": layout.levels, "bits": layout.bits,
-        "stages": [{"resolution": stage.resolution, "levels": sum(stage.levels), "blocks": len(stage.levels)}
-                   for stage in layout.stages],
+        "generator": "single-shot" if isinstance(layout, NetworkConfig) else "principal",
+        "layout": json.loads(layout.to_json()),
     }
 
 
@@ -42,8 +43,8 @@ def test_show_tells_a_model_by_name_or_path(run_many: Run, k2: Path) -> None:
     assert [result.code for result in (default, named, path, text)] == [0] * 4
     info = read_info(k2)
     assert text.out.decode().startswith(f"{info.name}  {info.id.hex()}")
-    for stage in info.config.stages:
-        assert f"{stage.resolution}×{stage.resolution}" in text.out.decode()
+    for name, value in json.loads(info.config.to_json()).items():
+        assert f"{name}: {value}" in text.out.decode()
 
 
 def test_show_tells_the_figures_and_the_card_of_what_ships(run_many: Run) -> None:

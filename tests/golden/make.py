@@ -35,7 +35,8 @@ def main() -> None:
         if (HERE / f"{name}.safetensors").exists():
             continue
         with tempfile.TemporaryDirectory() as folder:
-            config = TrainConfig(steps=300, batch=16, start_images=2000, head_steps=50, couple_images=1000, validation_images=16, warmup=5)
+            config = TrainConfig(steps=300, batch=16, start_images=2000, head_steps=50, couple_images=1000,
+                                 validation_images=16, warmup=5)
             trainer = Trainer.create(Path(folder) / name, network, config, torch.device("cpu"))
             list(trainer.run())
             trainer.validate()
