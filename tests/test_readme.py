@@ -3,10 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from ddncodec import zoo
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,18 +31,32 @@ def test_links_and_pictures_are_there() -> None:
             assert (ROOT / target).exists(), target
 
 
+def metrics(model: str) -> dict[str, Any]:
+    measured: dict[str, Any] = json.loads((ROOT / f"models/ddncodec_models/{model}/metrics.json").read_text())
+    return measured
+
+
 def test_the_readmes_figures_are_the_measured_ones() -> None:
-    metrics = json.loads((ROOT / "models/ddncodec_models/binddn/metrics.json").read_text())
-    rows = dict(re.findall(r"^\| ([\d,]+) bits[^|]*\| ([\d.]+) dB", README, re.MULTILINE))
-    assert {bits.replace(",", ""): float(db) for bits, db in rows.items()} == {
-        bits: found["psnr"] for bits, found in metrics["psnr_of_mean_error"].items()
-    }
-    assert f"{metrics['mean_psnr']:.2f} dB" in README
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| (\d) \| ([\d.]+) dB \| ([\d.]+) dB", README, re.MULTILINE)
+    shown = {(model, effort): (float(psnr), float(real)) for model, effort, psnr, real in rows}
+    assert {model for model, _ in shown} == {info.name for info in zoo.shipped()}
+    for (model, effort), figures in shown.items():
+        found = metrics(model)["efforts"][effort]
+        assert figures == (found["psnr_of_mean_error"], found["real_faces"])
+        assert found["largest_file"] <= 160
+    prefixes = dict(re.findall(r"^\| ([\d,]+) bits[^|]*\| ([\d.]+) dB", README, re.MULTILINE))
+    assert {bits.replace(",", ""): float(db) for bits, db in prefixes.items()} == metrics(zoo.DEFAULT)["prefixes"]
+    assert f"WebP reaches {metrics(zoo.DEFAULT)['webp_on_real_faces']:.2f} dB" in README
+
+
+def test_every_tenth_of_the_stream_makes_the_picture_better() -> None:
+    for info in zoo.shipped():
+        measured = list(metrics(info.name)["prefixes"].values())
+        assert len(measured) == 10
+        assert measured == sorted(set(measured))
 
 
 def test_metrics_are_of_the_weights_that_ship() -> None:
-    from ddncodec import zoo
-
     for info in zoo.shipped():
         folder = info.path.parent
         assert json.loads((folder / "metrics.json").read_text())["weights"] == info.id.hex()

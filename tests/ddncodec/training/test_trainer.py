@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddncodec.errors import BadCheckpoint, DataMissing, InputMissing
-from ddncodec.network.config import NetworkConfig
+from ddncodec.network.config import NetworkConfig, PrincipalConfig
 from ddncodec.network.split_and_prune import MIN_PICKS
 from ddncodec.training.checkpoint import load_state
 from ddncodec.training.data import Folder
@@ -19,6 +19,8 @@ from ddncodec.weights import load_network, read_info
 CPU = torch.device("cpu")
 PLANES = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
 CONV = NetworkConfig.default(4, 12, 8, channels=8, planes=0)
+PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
+                            segments=(4, 8), block_bits=8)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +91,30 @@ def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, t
     run = replace(config, steps=100, lr=3e-3, node_lr=9e-3, save_every=100, validate_every=100)
     trainer = Trainer.create(tmp_path, network, run, CPU)
     images = trainer.source.batch(0, 36)
-    with torch.no_grad():
-        before = trainer.loss(images).item()
+
+    def loss() -> float:
+        with torch.no_grad():
+            return trainer.network.loss(images, run.final_weight, trainer.generator).item()
+
+    before = loss()
     list(trainer.run())
-    with torch.no_grad():
-        assert trainer.loss(images).item() < 0.85 * before
+    assert loss() < 0.85 * before
+
+
+def test_a_principal_run_couples_its_picks_and_resumes_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
+    run = replace(config, head_steps=3, couple_images=40, couple_at=0.5, augment=0.5)
+    unbroken = Trainer.create(tmp_path / "unbroken", PRINCIPAL, run, CPU)
+    for progress in unbroken.run():
+        dithered = bool(unbroken.network.state_dict()["trees.dither"].any())
+        assert dithered == (progress.step > 4)
+    broken = Trainer.create(tmp_path / "broken", PRINCIPAL, run, CPU)
+    for progress in broken.run():
+        if progress.step == 4:  # saved just before the picks are coupled
+            broken.request_stop()
+    resumed = Trainer.resume(tmp_path / "broken", CPU)
+    list(resumed.run())
+    for name, tensor in state(tmp_path / "unbroken").items():
+        assert torch.equal(tensor, state(tmp_path / "broken")[name]), name
 
 
 def test_moments_and_average_follow_a_split(config: TrainConfig, tmp_path: Path) -> None:
