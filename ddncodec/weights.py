@@ -106,7 +106,7 @@ def load_network(info: WeightsInfo) -> Generator:
         promised = {f"stages.{i}.planes": (stage.planes, stage.resolution**2, len(stage.levels))
                     for i, stage in enumerate(info.config.stages)}
     else:
-        promised = {"deviation": (len(info.config.segments) + 1, info.config.axes, 0)}
+        promised = {"deviation": (len(info.config.segments) + 1, info.config.axes, len(info.config.segments))}
     for name, (rows, columns, modules) in promised.items():
         if name not in tensors or tensors[name].shape != (rows, columns) or modules > len(tensors):
             raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")

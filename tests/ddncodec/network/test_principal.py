@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec.errors import BadCheckpoint
+from ddncodec.network import generator
 from ddncodec.network.config import PrincipalConfig, config_from_json
 from ddncodec.network.coupling import Codebook, Trellis, all_picks
 from ddncodec.network.generator import build
@@ -16,6 +19,7 @@ from ddncodec.network.principal import Head, PrincipalGenerator
 from ddncodec.network.spectrum import Spectrum
 from ddncodec.network.trees import Cells, SplitTrees
 from ddncodec.training.principal_start import couple, fit_axes, fit_head, start_principal
+from ddncodec.weights import FORMAT, load_network, read_info
 
 SMALL = PrincipalConfig(k=2, resolution=16, axes=40, coded_axes=24, depth=5, frequencies=(60, 20, 10), width=16,
                         segments=(12, 18, 30), block_bits=12)
@@ -192,3 +196,13 @@ def test_default_layouts_hold_what_was_asked_for(k: int, resolution: int) -> Non
 def test_configurations_that_are_none_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(BadCheckpoint):
         replace(SMALL, **change)  # type: ignore[arg-type]
+
+
+def test_a_file_cannot_promise_more_heads_than_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(SMALL, segments=(1,) * 5000)
+    path = tmp_path / "many.safetensors"
+    metadata = {"format": FORMAT, "name": "many", "config": config.to_json()}
+    save_file({"deviation": torch.ones(5001, SMALL.axes).half()}, path, metadata)
+    monkeypatch.setattr(generator, "build", lambda config: pytest.fail("it was laid out"))
+    with pytest.raises(BadCheckpoint, match="not those of its configuration"):
+        load_network(read_info(path))
