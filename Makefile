@@ -29,8 +29,8 @@ metrics: faces                   ## measure the shipped models on the test seeds
 TRAIN = --augment 0.2 --cache runs/faces --faces 289000 --start-images 100000 --head-steps 800 \
 	--batch 128 --lr 4e-4 --node-lr 1e-4 --steps 12000
 train-%: faces
-	test -e runs/$*/state.safetensors && $(BIN)/ddncodec train --resume runs/$* || \
-	$(BIN)/ddncodec train $(KL) $(TRAIN) --out runs/$*
+	if test -e runs/$*/state.safetensors; then $(BIN)/ddncodec train --resume runs/$*; \
+	else $(BIN)/ddncodec train $(KL) $(TRAIN) --out runs/$*; fi
 train-binddn: KL = --k 2 --l 1152     ## train the shipped BinDDN from nothing
 train-k512: KL = --k 512 --l 128      ## train the shipped K = 512 from nothing
 

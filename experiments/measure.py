@@ -41,6 +41,7 @@ def main(images: Annotated[int, typer.Option(help="How many of the test seeds.")
     faces = Faces(64)
     synthetic = to_pixels(faces.images(TEST_SEEDS[:images]))
     real = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in sorted(REAL_FACES.glob("*.png"))])
+    by_webp = mean_error(real, np.stack([webp(face) for face in real]))
     for info in zoo.shipped():
         codec = load_weights(info)
         metrics: dict[str, Any] = {
@@ -49,28 +50,28 @@ def main(images: Annotated[int, typer.Option(help="How many of the test seeds.")
                     f"{len(real)} real faces, examples/real_faces",
             "efforts": {},
         }
+        files: dict[int, list[bytes]] = {}
         for effort in range(GREEDY, MAX_EFFORT + 1):
             began = perf_counter()
-            files = encode(codec, synthetic, effort)
+            files[effort] = encode(codec, synthetic, effort)
             encoded = perf_counter()
-            decoded = decode(codec, files)
+            decoded = decode(codec, files[effort])
             metrics["efforts"][str(effort)] = {
                 "psnr_of_mean_error": mean_error(synthetic, decoded),
                 "mean_psnr": round(mean_psnr(synthetic, decoded), 2),
                 "real_faces": mean_error(real, decode(codec, encode(codec, real, effort))),
-                "largest_file": max(len(file) for file in files),
+                "largest_file": max(len(file) for file in files[effort]),
                 "encoded_a_second": round(images / (encoded - began), 1),
                 "decoded_a_second": round(images / (perf_counter() - encoded), 1),
             }
-        files = encode(codec, synthetic, DEFAULT_EFFORT)
         metrics["prefixes"] = {
             str(round(tenth * codec.info.config.bits / 10)): mean_error(
-                synthetic, decode(codec, files, tenth * codec.levels // 10)) for tenth in range(1, 11)}
-        metrics["webp_on_real_faces"] = mean_error(real, np.stack([webp(face) for face in real]))
+                synthetic, decode(codec, files[DEFAULT_EFFORT], tenth * codec.levels // 10)) for tenth in range(1, 11)}
+        metrics["webp_on_real_faces"] = by_webp
         with atomic_write(info.path.with_name("metrics.json"), overwrite=True) as file:
             file.write((json.dumps(metrics, indent=2) + "\n").encode())
         with atomic_write(info.path.with_name("prefixes.png"), overwrite=True) as file:
-            write_picture(Picture(prefixes(codec, synthetic[:PICTURED])), file)
+            write_picture(Picture(prefixes(codec, synthetic[:PICTURED], files[DEFAULT_EFFORT][:PICTURED])), file)
         typer.echo(f"{info.name}: {json.dumps(metrics, indent=2)}")
 
 
@@ -114,9 +115,8 @@ def webp(image: Pixels) -> Pixels:
     return best
 
 
-def prefixes(codec: Codec, originals: Pixels) -> Pixels:
+def prefixes(codec: Codec, originals: Pixels, files: Sequence[bytes]) -> Pixels:
     """Rows: originals, then what 1/8, 1/4, 1/2 and all of their streams show; enlarged twice."""
-    files = encode(codec, originals, DEFAULT_EFFORT)
     rows = [originals, *(decode(codec, files, codec.levels // share) for share in SHARES)]
     grid = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
     return grid.repeat(2, 0).repeat(2, 1)

@@ -119,7 +119,7 @@ class Codebook(nn.Module):
         self.register_buffer("picks", all_picks(bits), persistent=False)
 
     def shifts(self, picks: Tensor) -> Tensor:
-        return self.offsets[self._index(picks)].flatten(1)
+        return self.offsets[level_indices(picks, self.offsets.shape[1])].flatten(1)
 
     @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
@@ -131,10 +131,11 @@ class Codebook(nn.Module):
         nearest = (nodes + dither * self.offsets - residual).square().sum(3).argmin(2)
         return self.picks[nearest].flatten(1)
 
-    def _index(self, picks: Tensor) -> Tensor:
-        bits = self.offsets.shape[1]
-        powers = 2 ** torch.arange(bits - 1, -1, -1, device=picks.device)
-        return (picks.view(len(picks), -1, bits) * powers).sum(2)
+
+def level_indices(picks: Tensor, bits: int) -> Tensor:
+    """The indices of levels of so many splits each: picks (B, m) → (B, m / bits)."""
+    powers = 2 ** torch.arange(bits - 1, -1, -1, device=picks.device)
+    return (picks.view(len(picks), -1, bits) * powers).sum(2)
 
 
 def all_picks(bits: int) -> Tensor:

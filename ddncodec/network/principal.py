@@ -7,8 +7,10 @@ prediction, corrects it by what the picks imply (for no bits), and says how far 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
@@ -17,7 +19,7 @@ from torch.nn import functional
 
 from ddncodec.effort import GREEDY
 from ddncodec.network.config import PrincipalConfig
-from ddncodec.network.coupling import Codebook, Coupling, Trellis, all_picks
+from ddncodec.network.coupling import Codebook, Coupling, Trellis, all_picks, level_indices
 from ddncodec.network.generator import Generator, Reconstruction
 from ddncodec.network.spectrum import Spectrum
 from ddncodec.network.trees import Cells, SplitTrees
@@ -40,13 +42,14 @@ class Offer:
     """The splits of a block.
 
     axes: (B, m), which to split. prediction: (B, all axes). steps: (B, m, 2), to the two children. dither: (B, m),
-    how far their coupling shifts both.
+    how far their coupling shifts both. coupled: whether it shifts any.
     """
 
     axes: Tensor
     prediction: Tensor
     steps: Tensor
     dither: Tensor
+    coupled: bool
 
 
 class Nearest:
@@ -59,7 +62,7 @@ class Nearest:
 
     def choose(self, offer: Offer) -> Tensor:
         residual = self._target.gather(1, offer.axes) - offer.prediction.gather(1, offer.axes)
-        if offer.dither.any():
+        if offer.coupled:
             return self._coupling.nearest(residual, offer.steps, offer.dither, self._greedy)
         first, second = (residual[:, :, None] - offer.steps).abs().unbind(2)
         return (second < first).long()
@@ -123,7 +126,7 @@ class Head(nn.Module):
     def forward(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """prediction: (B, coded axes), in units of the axes' deviations over all images."""
         squares = prediction.square()
-        bands = [squares[:, low:high].mean(1) for low, high in zip(self.edges, self.edges[1:], strict=False)]
+        bands = [squares[:, low:high].mean(1) for low, high in pairwise(self.edges)]
         energies = (torch.stack(bands, 1) + 0.01).log()
         hidden = functional.gelu(self.read(torch.cat([prediction, energies], 1)))
         hidden = hidden + functional.gelu(self.hidden(self.norm(hidden)))
@@ -159,12 +162,16 @@ class PrincipalGenerator(Generator):
         """What follows the target's coefficients (B, axes)."""
         return Nearest(target, self.coupling, greedy)
 
+    def seen(self, prediction: Tensor) -> Tensor:
+        """What a head reads of a prediction: its coded axes, in units of their deviations over all images."""
+        coded = self.config.coded_axes
+        return prediction[:, :coded] / self.deviation[0, :coded]
+
     def correct(self, segment: int, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """The prediction with what it implies before a segment, and the scale of each coded axis's steps there."""
-        coded = self.config.coded_axes
         if segment == 0:
-            return prediction, prediction.new_ones(len(prediction), coded)
-        mean, log_scale = self.heads[segment - 1](prediction[:, :coded] / self.deviation[0, :coded])
+            return prediction, prediction.new_ones(len(prediction), self.config.coded_axes)
+        mean, log_scale = self.heads[segment - 1](self.seen(prediction))
         return prediction + self.deviation[segment] * mean, log_scale.exp()
 
     def splits(self, chooser: Chooser, batch: int, levels: int | None = None) -> Iterator[Splits]:
@@ -192,8 +199,9 @@ class PrincipalGenerator(Generator):
             taken = scale.gather(1, axes)
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
             dither = self.trees.dither[axes, leaves] * taken
-            picks = chooser.choose(Offer(axes, prediction, steps, dither))
-            shift = self.coupling.shifts(picks) if dither.any() else torch.zeros_like(dither)
+            coupled = bool(dither.any())
+            picks = chooser.choose(Offer(axes, prediction, steps, dither, coupled))
+            shift = self.coupling.shifts(picks) if coupled else torch.zeros_like(dither)
             step = steps.gather(2, picks[:, :, None])[:, :, 0] + shift * dither
             before, prediction = prediction, prediction.scatter_add(1, axes, step)
             cells.split(axes, picks)
@@ -205,15 +213,13 @@ class PrincipalGenerator(Generator):
         for splits in self.splits(chooser, batch, levels):
             picks.append(splits.picks)
         prediction = self._refined(splits.after, self.config.levels if levels is None else levels)
-        powers = 2 ** torch.arange(self.config.level_bits - 1, -1, -1, device=prediction.device)
-        indices = (torch.cat(picks, 1).view(batch, -1, self.config.level_bits) * powers).sum(2)
+        indices = level_indices(torch.cat(picks, 1), self.config.level_bits)
         return Reconstruction(self.spectrum.synthesise(prediction).clamp(-1, 1), indices)
 
     def _refined(self, prediction: Tensor, levels: int) -> Tensor:
         """What the next head makes of the prediction after so many levels."""
-        ends = torch.tensor(self.config.segments).cumsum(0)
-        segment = int(torch.searchsorted(ends, levels)) + 1
-        return self.correct(segment, prediction)[0]
+        ends = list(accumulate(self.config.segments))
+        return self.correct(bisect_left(ends, levels) + 1, prediction)[0]
 
     @torch.no_grad()
     def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY) -> Reconstruction:

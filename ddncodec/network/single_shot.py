@@ -16,6 +16,7 @@ from ddncodec.network.blocks import Block, LevelState
 from ddncodec.network.config import NetworkConfig, Stage
 from ddncodec.network.generator import Generator, Reconstruction
 from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Proposals, path_errors
+from ddncodec.network.spectrum import cosine_matrix, rising_frequencies
 from ddncodec.samplers import Guided, Replay, Sampler
 
 
@@ -167,10 +168,8 @@ class StageModule(nn.Module):
 
 def cosine_planes(count: int, side: int) -> npt.NDArray[np.float32]:
     """The `count` orthonormal planes of lowest frequency of the side's two-dimensional DCT: (count, side²)."""
-    frequency = np.arange(side)
-    waves = np.cos(frequency[:, None] * (frequency + 0.5) * (np.pi / side)) * (2 / side) ** 0.5
-    waves[0] *= 0.5**0.5
-    height, width = np.divmod(np.argsort(np.add.outer(frequency**2, frequency**2), axis=None, kind="stable"), side)
+    waves = cosine_matrix(side)
+    height, width = np.divmod(rising_frequencies(side), side)
     planes = waves[height[:count], :, None] * waves[width[:count], None, :]
     return np.asarray(planes.reshape(count, side * side), np.float32)
 

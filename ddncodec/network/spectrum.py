@@ -7,6 +7,8 @@ fit into a few megabytes.
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,8 @@ class Spectrum(nn.Module):
     mean: Tensor
     colours: Tensor
     basis: Tensor
+    cosines: Tensor
+    order: Tensor
 
     def __init__(self, resolution: int, axes: int, frequencies: tuple[int, ...]) -> None:
         super().__init__()
@@ -30,6 +34,8 @@ class Spectrum(nn.Module):
         self.register_buffer("mean", torch.zeros(COLOURS, resolution, resolution))
         self.register_buffer("colours", torch.eye(COLOURS))
         self.register_buffer("basis", torch.eye(sum(frequencies), axes))
+        self.register_buffer("cosines", torch.from_numpy(cosine_matrix(resolution)).float(), persistent=False)
+        self.register_buffer("order", torch.from_numpy(rising_frequencies(resolution)), persistent=False)
 
     def analyse(self, images: Tensor) -> Tensor:
         """(B, 3, R, R) → coefficients (B, axes), float32."""
@@ -41,33 +47,29 @@ class Spectrum(nn.Module):
 
     def image(self, waves: Tensor) -> Tensor:
         """Inverse of `waves`: (B, sum of frequencies) → (B, 3, R, R)."""
-        cosines = cosine_matrix(self.resolution, waves.device)
         planes = waves.new_zeros(len(waves), COLOURS, self.resolution**2)
-        for colour, (values, order) in enumerate(zip(torch.split(waves, list(self.frequencies), 1),
-                                                     self._orders(waves.device), strict=True)):
-            planes[:, colour, order] = values
-        planes = cosines.T @ planes.view(-1, COLOURS, self.resolution, self.resolution) @ cosines
+        for colour, values in enumerate(torch.split(waves, list(self.frequencies), 1)):
+            planes[:, colour, self.order[: values.shape[1]]] = values
+        planes = self.cosines.T @ planes.view(-1, COLOURS, self.resolution, self.resolution) @ self.cosines
         image: Tensor = self.mean + torch.einsum("dc,bdhw->bchw", self.colours, planes)
         return image
 
     def waves(self, images: Tensor) -> Tensor:
         """(B, 3, R, R) → the kept frequencies of the three colours, (B, sum of frequencies)."""
-        cosines = cosine_matrix(self.resolution, images.device)
         planes: Tensor = torch.einsum("dc,bchw->bdhw", self.colours, images.float() - self.mean)
-        planes = (cosines @ planes @ cosines.T).flatten(2)
-        orders = self._orders(images.device)
-        return torch.cat([planes[:, colour, order] for colour, order in enumerate(orders)], 1)
-
-    def _orders(self, device: torch.device) -> list[Tensor]:
-        """For each colour the indices of its kept frequencies, by rising frequency."""
-        squares = torch.arange(self.resolution, device=device).square()
-        order = (squares[:, None] + squares).flatten().argsort(stable=True)
-        return [order[:count] for count in self.frequencies]
+        planes = (self.cosines @ planes @ self.cosines.T).flatten(2)
+        return torch.cat([planes[:, colour, self.order[:count]] for colour, count in enumerate(self.frequencies)], 1)
 
 
-def cosine_matrix(side: int, device: torch.device) -> Tensor:
+def cosine_matrix(side: int) -> npt.NDArray[np.float64]:
     """The orthonormal DCT-II as a matrix: (side, side), one wave a row."""
-    steps = torch.arange(side, device=device, dtype=torch.float64)
-    waves: Tensor = (steps[:, None] * (steps + 0.5) * (torch.pi / side)).cos() * (2 / side) ** 0.5
+    frequency = np.arange(side)
+    waves: npt.NDArray[np.float64] = np.cos(frequency[:, None] * (frequency + 0.5) * (np.pi / side)) * (2 / side) ** 0.5
     waves[0] *= 0.5**0.5
-    return waves.float()
+    return waves
+
+
+def rising_frequencies(side: int) -> npt.NDArray[np.int64]:
+    """The indices of the side² waves of the two-dimensional DCT, row by row, by rising frequency."""
+    squares = np.arange(side) ** 2
+    return np.argsort(np.add.outer(squares, squares), axis=None, kind="stable")

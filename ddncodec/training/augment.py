@@ -25,8 +25,9 @@ def augment(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def _reframe(images: Tensor, generator: torch.Generator) -> Tensor:
     """Rotate, zoom and shift; borders are mirrored."""
-    angle, zoom = _spread(len(images), ANGLE, generator), _spread(len(images), ZOOM, generator).exp()
-    shift = torch.stack([_spread(len(images), 2 * SHIFT, generator) for _ in range(2)], 1)
+    angle = _spread(len(images), ANGLE, generator).flatten()
+    zoom = _spread(len(images), ZOOM, generator).flatten().exp()
+    shift = _spread(len(images), 2 * SHIFT, generator, 2).flatten(1)
     rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
     affine = torch.cat([rotation * zoom[:, None, None], shift[:, :, None]], 2)
     grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
@@ -38,10 +39,9 @@ def _relight(images: Tensor, generator: torch.Generator) -> Tensor:
     count = len(images)
     side = images.shape[-1]
     line = torch.linspace(-1, 1, side)
-    slope = [_spread(count, 0.5, generator)[:, None, None, None] for _ in range(2)]
-    tint = torch.stack([_spread(count, 0.3, generator) for _ in range(3)], 1)[:, :, None, None]
-    level = _spread(count, 1.0, generator)[:, None, None, None] + tint
-    other = (level + slope[0] * line[:, None] + slope[1] * line).clamp(-1, 1)
+    slope = [_spread(count, 0.5, generator) for _ in range(2)]
+    tint = _spread(count, 0.3, generator, 3)
+    other = (_spread(count, 1.0, generator) + tint + slope[0] * line[:, None] + slope[1] * line).clamp(-1, 1)
     # A face fills an ellipse about the centre; the background shows through towards the border.
     distance = ((line / 0.85).square() + ((line[:, None] - 0.1) / 1.1).square()).sqrt()
     chosen = (torch.rand(count, 1, 1, 1, generator=generator) < BACKGROUND).float()
@@ -49,13 +49,13 @@ def _relight(images: Tensor, generator: torch.Generator) -> Tensor:
     images = images + blend * (other - images)
     grey = torch.rand(count, 1, 1, 1, generator=generator) < GREY
     images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
-    colour = torch.stack([_spread(count, COLOUR, generator) for _ in range(3)], 1)
-    gain = (_spread(count, GAIN, generator)[:, None] + colour).exp()[:, :, None, None]
+    colour = _spread(count, COLOUR, generator, 3)
+    gain = (_spread(count, GAIN, generator) + colour).exp()
     middle = images.mean((1, 2, 3), keepdim=True)
-    offset = _spread(count, OFFSET, generator)[:, None, None, None]
-    return (middle + gain * (images - middle) + offset).clamp(-1, 1)
+    return (middle + gain * (images - middle) + _spread(count, OFFSET, generator)).clamp(-1, 1)
 
 
-def _spread(count: int, reach: float, generator: torch.Generator) -> Tensor:
-    """Uniform in ±reach: (count,)."""
-    return (2 * torch.rand(count, generator=generator) - 1) * reach
+def _spread(count: int, reach: float, generator: torch.Generator, channels: int = 1) -> Tensor:
+    """Uniform in ±reach: (count, channels, 1, 1)."""
+    draws = torch.stack([torch.rand(count, generator=generator) for _ in range(channels)], 1)
+    return ((2 * draws - 1) * reach)[:, :, None, None]

@@ -48,25 +48,24 @@ def fit_axes(network: PrincipalGenerator, images: Iterator[Tensor]) -> Tensor:
     waves -= mean
     axes = torch.linalg.eigh(waves.T @ waves).eigenvectors.flip(1)
     spectrum.basis.copy_(axes[:, : spectrum.basis.shape[1]])
-    spectrum.mean += spectrum.image(mean[None])[0] - spectrum.mean
+    spectrum.mean.copy_(spectrum.image(mean[None])[0])
     return waves @ spectrum.basis
 
 
 def grow_trees(trees: SplitTrees, coefficients: Tensor) -> None:
     """Grow each axis's tree cell by cell, every cell split where that saves most squared error."""
-    depth = (trees.gain.shape[1] + 1).bit_length() - 1
     for axis in range(len(trees.gain)):
-        steps, gain = _grow(coefficients[:, axis].double().numpy(), depth)
+        steps, gain = _grow(coefficients[:, axis].double().numpy(), trees.gain.shape[1])
         trees.steps[axis], trees.gain[axis] = torch.from_numpy(steps), torch.from_numpy(gain).half()
 
 
-def _grow(values: npt.NDArray[np.float64], depth: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Steps (2^depth − 1, 2) and gains (2^depth − 1) of the tree of values (N,)."""
+def _grow(values: npt.NDArray[np.float64], size: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Steps (size, 2) and gains (size,) of the tree of values (N,)."""
     ordered = np.sort(values)
     sums = np.concatenate([[0], ordered.cumsum()])
-    steps, gain = np.zeros((2**depth - 1, 2)), np.zeros(2**depth - 1)
+    steps, gain = np.zeros((size, 2)), np.zeros(size)
     cells = {0: (0, len(ordered))}
-    for cell in range(len(gain)):
+    for cell in range(size):
         low, high = cells.get(cell, (0, 0))
         count = high - low
         if count < MIN_CELL:
@@ -85,16 +84,14 @@ def _grow(values: npt.NDArray[np.float64], depth: int) -> tuple[npt.NDArray[np.f
 def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int) -> None:
     """Walk the images through the segments; fit each head where they stand, then go on with what it says."""
     config = network.config
-    coded = config.coded_axes
     prediction = torch.zeros_like(coefficients)
     cells = [Cells(network.trees, len(part)) for part in torch.split(coefficients, CHUNK)]
     for segment in range(len(config.segments) + 1):
         network.deviation[segment] = (coefficients - prediction).square().mean(0).sqrt()
         if segment:
-            inputs = prediction[:, :coded] / network.deviation[0, :coded]
             head = network.heads[segment - 1]
             assert isinstance(head, Head)
-            fit_head(head, inputs, (coefficients - prediction) / network.deviation[segment],
+            fit_head(head, network.seen(prediction), (coefficients - prediction) / network.deviation[segment],
                      network.deviation[segment].square(), head_steps)
         parts = zip(torch.split(coefficients, CHUNK), torch.split(prediction, CHUNK), cells, strict=True)
         for target, part, reached in parts:
@@ -147,10 +144,9 @@ def couple(network: PrincipalGenerator, coefficients: Tensor) -> None:
         trees.dither.zero_()
         network.coupling.offsets.copy_(fit_codebook(network, coefficients, final))
         trees.dither.copy_(reach * final)
-        refit_trees(network, coefficients)
     else:
         trees.dither.copy_(DITHER * reach * final)
-        refit_trees(network, coefficients, greedy=False)
+    refit_trees(network, coefficients, greedy=False)
 
 
 def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tensor) -> Tensor:

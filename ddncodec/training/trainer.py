@@ -154,8 +154,7 @@ class Trainer:
         size, resolution = self.config.batch, self.network.config.resolution
         self.network.cpu()
         if isinstance(self.network, PrincipalGenerator):
-            batches = (self._images(step, START_BATCH) for step in range(-(-self.config.start_images // START_BATCH)))
-            start_principal(self.network, batches, self.config.head_steps)
+            start_principal(self.network, self._first_images(self.config.start_images), self.config.head_steps)
         elif isinstance(self.network, SingleShotGenerator):
             steps = -(-sample_size(self.config.start_images, resolution) // size)
             start_from_data(self.network, torch.cat([self.source.batch(step, size) for step in range(steps)]))
@@ -168,6 +167,10 @@ class Trainer:
         if self.config.augment is None:
             return images
         return augment(images, self.config.augment, torch.Generator().manual_seed(self.config.seed + step))
+
+    def _first_images(self, count: int) -> Iterator[Tensor]:
+        """At least `count` of the first training images, a batch at a time."""
+        return (self._images(step, START_BATCH) for step in range(-(-count // START_BATCH)))
 
     def request_stop(self) -> None:
         """Stop after the step under way, with the state saved; safe to call from a signal handler."""
@@ -208,8 +211,7 @@ class Trainer:
     @torch.no_grad()
     def _follow(self) -> None:
         """Split and prune, then let the moving average follow the weights; both follow the splits."""
-        layers = zip(self.network.layers, self.average.layers, strict=True)
-        for layer, averaged in layers:
+        for layer, averaged in zip(self.network.layers, self.average.layers, strict=True):
             splits = split_and_prune(layer, self.generator)
             self.splits += len(splits.level)
             moments = self.optimizer.state[layer.nodes]
@@ -226,7 +228,7 @@ class Trainer:
         """Couple the picks of the network as the moving average has it; from here on training searches."""
         network.load_state_dict(self.average.state_dict())
         network.cpu()
-        images = (self._images(step, START_BATCH) for step in range(-(-self.config.couple_images // START_BATCH)))
+        images = self._first_images(self.config.couple_images)
         with torch.no_grad():
             couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
         network.to(self.device)
