@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from ddncodec import zoo
-from ddncodec.network.config import NetworkConfig
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
 from ddncodec_cli.jobs import printable
@@ -59,6 +58,6 @@ def _facts(info: WeightsInfo) -> dict[str, Any]:
         "k": config.k,
         "levels": config.levels,
         "bits": config.bits,
-        "generator": "single-shot" if isinstance(config, NetworkConfig) else "principal",
+        "generator": config.generator,
         "layout": json.loads(config.to_json()),
     }

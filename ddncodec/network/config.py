@@ -1,4 +1,4 @@
-"""What a network is: one frozen dataclass, stored as JSON in every checkpoint, which so describes itself."""
+"""What a network is: a frozen dataclass a generator, stored as JSON in each checkpoint, which so describes itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import log2
-from typing import Any
+from typing import Any, ClassVar
 
 from ddncodec.errors import BadCheckpoint
 
@@ -51,6 +51,8 @@ class NetworkConfig:
     Raises BadCheckpoint when the fields do not describe a network.
     """
 
+    generator: ClassVar[str] = "single-shot"
+
     k: int
     resolution: int
     leak: int
@@ -59,8 +61,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         _require(2 <= self.k <= MAX_K, f"k must be 2 to {MAX_K}, not {self.k}")
-        _require(_power_of_two(self.resolution) and self.resolution <= MAX_RESOLUTION,
-                 f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {self.resolution}")
+        _require_resolution(self.resolution)
         _require(0 <= self.leak <= 64, f"leak must be 0 to 64, not {self.leak}")
         _require(0 <= self.chain_dropout < 1, f"chain dropout must be in [0, 1), not {self.chain_dropout}")
         _require(bool(self.stages) and self.stages[-1].resolution == self.resolution,
@@ -80,7 +81,7 @@ class NetworkConfig:
             _require(bool(stage.levels) and all(0 <= n <= MAX_LEVELS for n in stage.levels),
                      f"{where}: a block has 0 to {MAX_LEVELS} levels")
             last = stage.resolution
-        _require(1 <= self.levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {self.levels}")
+        _require_levels(self.levels)
 
     @property
     def levels(self) -> int:
@@ -119,22 +120,6 @@ class NetworkConfig:
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
-    @classmethod
-    def from_json(cls, text: str) -> NetworkConfig:
-        """Inverse of `to_json`; the text is not trusted. Raises BadCheckpoint."""
-        try:
-            fields = json.loads(text)
-            stages = tuple(
-                Stage(**{name: _integer(value) for name, value in stage.items() if name != "levels"},
-                      levels=tuple(_integer(n) for n in stage["levels"]))
-                for stage in fields.pop("stages")
-            )
-            chain_dropout = float(fields.pop("chain_dropout"))
-            return cls(**{name: _integer(value) for name, value in fields.items()},
-                       chain_dropout=chain_dropout, stages=stages)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise BadCheckpoint(f"the checkpoint's configuration is not one: {error}") from None
-
 
 @dataclass(frozen=True, slots=True)
 class PrincipalConfig:
@@ -149,6 +134,8 @@ class PrincipalConfig:
     Raises BadCheckpoint when the fields do not describe a network.
     """
 
+    generator: ClassVar[str] = "principal"
+
     k: int
     resolution: int
     axes: int
@@ -162,8 +149,7 @@ class PrincipalConfig:
     def __post_init__(self) -> None:
         _require(_power_of_two(self.k) and 2 <= self.k <= MAX_K,
                  f"k must be a power of two, 2 to {MAX_K}, not {self.k}")
-        _require(_power_of_two(self.resolution) and self.resolution <= MAX_RESOLUTION,
-                 f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {self.resolution}")
+        _require_resolution(self.resolution)
         _require(len(self.frequencies) == 3 and all(1 <= n <= self.resolution**2 for n in self.frequencies),
                  f"three colours have 1 to {self.resolution**2} frequencies each")
         _require(1 <= self.coded_axes <= self.axes <= min(sum(self.frequencies), MAX_WIDTH),
@@ -174,7 +160,7 @@ class PrincipalConfig:
                  "a segment has at least one level")
         _require(self.level_bits <= self.block_bits <= self.coded_axes and self.block_bits % self.level_bits == 0,
                  f"a block's bits must be a multiple of {self.level_bits}, at most the coded axes")
-        _require(1 <= self.levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {self.levels}")
+        _require_levels(self.levels)
 
     @property
     def level_bits(self) -> int:
@@ -195,8 +181,7 @@ class PrincipalConfig:
     def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640) -> PrincipalConfig:
         """A layout for any L, resolution and power of two K: the first segment half as long as the others."""
         _require(_power_of_two(k) and k >= 2, f"k must be a power of two, not {k}")
-        _require(1 <= levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {levels}")
-        _require(_power_of_two(resolution), f"the resolution must be a power of two, not {resolution}")
+        _require_levels(levels)
         level_bits = k.bit_length() - 1
         # Of photographs the eye and the mean squared error see most in luminance, and in its lower frequencies.
         frequencies = tuple(min(resolution**2, n) for n in (2112, 448, 192))
@@ -211,22 +196,28 @@ class PrincipalConfig:
                    block_bits=block * level_bits)
 
     def to_json(self) -> str:
-        return json.dumps({"generator": "principal"} | asdict(self), separators=(",", ":"), sort_keys=True)
+        return json.dumps({"generator": self.generator} | asdict(self), separators=(",", ":"), sort_keys=True)
 
 
 AnyConfig = NetworkConfig | PrincipalConfig
-PRINCIPAL_LISTS = ("frequencies", "segments")
 
 
 def config_from_json(text: str) -> AnyConfig:
     """Inverse of either configuration's `to_json`; the text is not trusted. Raises BadCheckpoint."""
     try:
         fields = json.loads(text)
-        if fields.get("generator") != "principal":
-            return NetworkConfig.from_json(text)
-        del fields["generator"]
-        values: dict[str, Any] = {name: tuple(_integer(n) for n in fields.pop(name)) for name in PRINCIPAL_LISTS}
-        return PrincipalConfig(**(values | {name: _integer(value) for name, value in fields.items()}))
+        if fields.get("generator") == PrincipalConfig.generator:
+            del fields["generator"]
+            lists: dict[str, Any] = {name: _integers(fields.pop(name)) for name in ("frequencies", "segments")}
+            return PrincipalConfig(**(lists | {name: _integer(value) for name, value in fields.items()}))
+        stages = tuple(
+            Stage(**{name: _integer(value) for name, value in stage.items() if name != "levels"},
+                  levels=_integers(stage["levels"]))
+            for stage in fields.pop("stages")
+        )
+        chain_dropout = float(fields.pop("chain_dropout"))
+        return NetworkConfig(**{name: _integer(value) for name, value in fields.items()},
+                             chain_dropout=chain_dropout, stages=stages)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"the checkpoint's configuration is not one: {error}") from None
 
@@ -254,6 +245,15 @@ def _require(condition: bool, message: str) -> None:
         raise BadCheckpoint(message)
 
 
+def _require_resolution(resolution: int) -> None:
+    _require(_power_of_two(resolution) and resolution <= MAX_RESOLUTION,
+             f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {resolution}")
+
+
+def _require_levels(levels: int) -> None:
+    _require(1 <= levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {levels}")
+
+
 def _power_of_two(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0
 
@@ -262,3 +262,7 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is not an integer")
     return value
+
+
+def _integers(values: Any) -> tuple[int, ...]:
+    return tuple(_integer(value) for value in values)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddncodec.errors import BadCheckpoint
-from ddncodec.network.config import NetworkConfig, spread_levels
+from ddncodec.network.config import NetworkConfig, config_from_json, spread_levels
 
 REFERENCE = NetworkConfig.default(2, 1152)
 
@@ -17,7 +17,7 @@ def test_every_k_and_l_and_resolution_has_a_layout_with_exactly_l_levels(k: int,
     assert config.levels == levels
     assert len(config.level_resolutions) == levels
     assert config.level_resolutions[-1] == 2**power
-    assert NetworkConfig.from_json(config.to_json()) == config
+    assert config_from_json(config.to_json()) == config
 
 
 def test_each_resolution_gets_twice_the_levels_of_the_one_before_and_at_most_a_bit_a_dimension() -> None:
@@ -42,7 +42,7 @@ def test_chain_dropout_is_off_for_two_nodes_alone() -> None:
 def test_a_field_that_describes_no_network_is_refused(change: dict[str, object]) -> None:
     fields = json.loads(REFERENCE.to_json()) | change
     with pytest.raises(BadCheckpoint):
-        NetworkConfig.from_json(json.dumps(fields))
+        config_from_json(json.dumps(fields))
 
 
 @pytest.mark.parametrize("change", [
@@ -54,13 +54,13 @@ def test_a_stage_that_describes_no_blocks_is_refused(change: dict[str, object]) 
     fields = json.loads(REFERENCE.to_json())
     fields["stages"][-1] |= change
     with pytest.raises(BadCheckpoint):
-        NetworkConfig.from_json(json.dumps(fields))
+        config_from_json(json.dumps(fields))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "{", "[" * 100_000, '{"stages": []}'])
 def test_what_is_no_configuration_is_refused(text: str) -> None:
     with pytest.raises(BadCheckpoint):
-        NetworkConfig.from_json(text)
+        config_from_json(text)
 
 
 def test_stages_must_rise_to_the_networks_resolution() -> None:
