@@ -146,3 +146,21 @@ class DataMissing(DdnError):
     """There are no images to train or evaluate on."""
 
     exit_code = 50
+
+
+class BadRecipe(DdnError):
+    """A recipe is not TOML, names what there is not, or asks for what cannot be."""
+
+    exit_code = 51
+
+
+class NotFinite(DdnError):
+    """Training stopped because a loss or a gradient is not a finite number."""
+
+    exit_code = 52
+
+
+class ProcessLost(DdnError):
+    """Training stopped because another process of the job is gone."""
+
+    exit_code = 53

@@ -39,7 +39,7 @@ WEBP_SIDES = (64, 48, 40, 32, 24, 20, 16)
 def main(images: Annotated[int, typer.Option(help="How many of the test seeds.")] = len(TEST_SEEDS)) -> None:
     """Measure every shipped model at every effort and at every tenth of the stream."""
     faces = Faces(64)
-    synthetic = to_pixels(faces.images(TEST_SEEDS[:images]))
+    synthetic = to_pixels(faces.draw(TEST_SEEDS[:images]))
     real = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in sorted(REAL_FACES.glob("*.png"))])
     by_webp = mean_error(real, np.stack([webp(face) for face in real]))
     for info in zoo.shipped():

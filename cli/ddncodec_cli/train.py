@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ddncodec_cli import options
 
 if TYPE_CHECKING:
-    from ddncodec.training.trainer import Progress, Trainer
+    import torch
+
+    from ddncodec.training.recipe import Recipe
+    from ddncodec.training.trainer import Trainer
 
 
 class Kind(StrEnum):
@@ -23,78 +27,149 @@ class Kind(StrEnum):
     single_shot = "single-shot"
 
 
+class Precision(StrEnum):
+    """What the dense parts compute in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+RECIPES = ("binddn-1152", "k512-128", "ffhq-64", "cifar-10")  # here, since --help must not import torch
+NETWORK = ("generator", "k", "levels", "resolution", "width", "channels", "planes")  # options of the [network] table
+
+
 def train(
-    k: Annotated[int, typer.Option(min=2, help="K, output nodes of a level.")] = 2,
-    levels: Annotated[int, typer.Option("--l", "--levels", min=1, help="L, number of levels.")] = 1152,
-    resolution: Annotated[int, typer.Option(help="Side of the images in pixels, a power of two.")] = 64,
+    context: typer.Context,
+    recipe: Annotated[
+        str | None, typer.Option(help=f"A TOML file, or one of {', '.join(RECIPES)}; other options override it.")
+    ] = None,
+    k: Annotated[int | None, typer.Option(min=2, help="K, output nodes of a level; 2 if not given.")] = None,
+    levels: Annotated[
+        int | None, typer.Option("--l", "--levels", min=1, help="L, number of levels; 1152 if not given.")
+    ] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two; 64.")] = None,
     generator: Annotated[
-        Kind, typer.Option(help="principal: splits of principal axes, for K a power of two; single-shot: the paper's.")
-    ] = Kind.principal,
-    width: Annotated[int, typer.Option(help="principal: width of the heads.")] = 640,
-    channels: Annotated[int, typer.Option(help="single-shot: width of the convolutions.")] = 96,
+        Kind | None,
+        typer.Option(help="principal (default), for K a power of two; single-shot: the paper's."),
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="principal: width of the heads; 640.")] = None,
+    channels: Annotated[int | None, typer.Option(help="single-shot: width of the convolutions; 96.")] = None,
     planes: Annotated[
-        int, typer.Option(help="single-shot: fixed feature planes; 0: the convolutions' output, as in the paper.")
-    ] = 256,
-    data: Annotated[Path | None, typer.Option(help="A folder of images; by default the synthetic faces.")] = None,
+        int | None, typer.Option(help="single-shot: fixed feature planes, 256; 0: learned features, as in the paper.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Images to train on; by default the synthetic faces.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep drawn faces or decoded images here, 12 KB each at 64×64.")
+    ] = None,
+    faces: Annotated[
+        int | None, typer.Option(min=1_000, max=1_000_000, help="How many synthetic faces to train on, over and over.")
+    ] = None,
     augment: Annotated[
         float | None, typer.Option(min=0, max=1, help="Mirror images, and change framing and light of this share.")
     ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Keep synthetic faces here once drawn, 12 KB each.")] = None,
-    faces: Annotated[
-        int, typer.Option(min=1_000, max=1_000_000, help="How many synthetic faces to train on, over and over.")
-    ] = 1_000_000,
-    start_images: Annotated[int, typer.Option(min=1, help="Images that a start from data is fitted to.")] = 10_000,
-    head_steps: Annotated[int, typer.Option(min=0, help="principal: steps of each head at the start.")] = 1_000,
+    start_images: Annotated[int | None, typer.Option(min=0, help="Images that a start from data is fitted to.")] = None,
+    head_steps: Annotated[int | None, typer.Option(min=0, help="principal: steps of each head at the start.")] = None,
     out: Annotated[Path, typer.Option(help="The run's folder; its name becomes the model's.")] = Path("runs/model"),
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder; of the other options only --steps counts.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, 20,000 if not given.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
-    lr: Annotated[float, typer.Option(min=0, help="Adam's rate for all but the output nodes.")] = 5e-4,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; 20,000 if not given.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a step, of all processes together; 64.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(min=1, help="Parts that a process works through its images of a step in.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Adam's rate for all but the output nodes; 5e-4.")] = None,
     node_lr: Annotated[float | None, typer.Option(min=0, help="Adam's rate for the output nodes.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Of the first weights and the order of the images.")
-    ] = 0,
-    bfloat16: Annotated[bool, typer.Option(help="Autocast the convolutions to bfloat16.")] = False,
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Of the first weights and the order of the images; 0.")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Autocast dense parts; distances stay float32.")] = None,
+    checkpoint_activations: Annotated[
+        bool | None, typer.Option("--checkpoint-activations", help="Less memory, more time.")
+    ] = None,
+    compile: Annotated[bool | None, typer.Option("--compile", help="Compile the dense parts by torch.compile.")] = None,
     device: options.Device = "auto",
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only print parameters, FLOPs and memory; 'batch' images at once.")
+    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a model, by default BinDDN (K = 2, L = 1152) on synthetic faces.
 
-    The run's folder holds the best weights (best.safetensors: give it to --model), the state that --resume reads,
-    a log and a preview. Ctrl-C stops after the step under way and saves.
+    On several GPUs: torchrun --nproc-per-node 8 -m ddncodec train … The run's folder holds the best weights
+    (best.safetensors: give it to --model), the state that --resume reads, the recipe, a log and pictures. Ctrl-C stops
+    after the step under way and saves.
     """
     from ddncodec.codec import choose_device
-    from ddncodec.errors import BadCheckpoint, OutputExists
-    from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig
-    from ddncodec.training.trainer import STATE_FILE, TrainConfig, Trainer
+    from ddncodec.errors import OutputExists
+    from ddncodec.training.distributed import join, restarts
+    from ddncodec.training.trainer import STATE_FILE, Trainer
 
     try:
         chosen = choose_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    if resume is not None:
-        trainer = Trainer.resume(resume, chosen, steps)
-    else:
-        if (out / STATE_FILE).exists():
-            raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
-        config = TrainConfig(data=str(data) if data else None, seed=seed, batch=batch, lr=lr, node_lr=node_lr,
-                             bfloat16=bfloat16, augment=augment,
-                             cache=str(cache) if cache else None, faces=faces, start_images=start_images,
-                             head_steps=head_steps, **({"steps": steps} if steps else {}))
-        try:
-            layout: AnyConfig = (
-                PrincipalConfig.default(k, levels, resolution, width=width) if generator is Kind.principal
-                else NetworkConfig.default(k, levels, resolution, channels=channels, planes=planes))
-        except BadCheckpoint as error:
-            raise typer.BadParameter(str(error)) from None
-        if sys.stderr.isatty():
-            typer.echo("fitting a start to data", err=True)
-        trainer = Trainer.create(out, layout, config, chosen)
-    stopped = _run(trainer)
+    if estimate:
+        _estimate(_recipe(context, recipe), chosen, as_json)
+        return
+    with join(chosen) as world:
+        if resume is None and restarts() and (out / STATE_FILE).exists():
+            resume = out  # torchrun began anew after a process died
+        if resume is not None:
+            trainer = Trainer.resume(resume, world, steps)
+        else:
+            if (out / STATE_FILE).exists():
+                raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
+            wanted = _recipe(context, recipe)
+            if sys.stderr.isatty() and world.leads:
+                typer.echo("fitting a start to data", err=True)
+            trainer = Trainer.create(out, wanted, world)
+        stopped = _run(trainer)
+        if stopped is not None and world.leads:
+            typer.echo(f"stopped at step {trainer.step}; --resume {trainer.folder} goes on", err=True)
     if stopped is not None:
-        typer.echo(f"stopped at step {trainer.step}; --resume {trainer.folder} goes on", err=True)
         raise typer.Exit(128 + stopped)
+
+
+def _recipe(context: typer.Context, name: str | None) -> Recipe:
+    """The recipe that the options ask for; what is wrong with them alone is a usage error."""
+    from ddncodec.errors import BadRecipe
+    from ddncodec.training.config import TrainConfig
+    from ddncodec.training.recipe import Recipe, read
+
+    tables: dict[str, dict[str, Any]] = read(name) if name is not None else {}
+    given = {option: value for option, value in context.params.items() if value is not None}
+    settings = {"network": NETWORK, "train": tuple(TrainConfig.__dataclass_fields__)}
+    for table, known in settings.items():
+        overrides = {option: str(value) if isinstance(value, Path | StrEnum) else value
+                     for option, value in given.items() if option in known}
+        tables[table] = tables.get(table, {}) | overrides
+    try:
+        return Recipe.of(tables)
+    except BadRecipe as error:
+        if name is None:
+            raise typer.BadParameter(str(error)) from None
+        raise
+
+
+def _estimate(recipe: Recipe, device: torch.device, as_json: bool) -> None:
+    """Print what a run of this recipe takes of each process."""
+    from dataclasses import asdict
+
+    from ddncodec.training.estimate import estimate
+
+    found = estimate(recipe, device)
+    if as_json:
+        typer.echo(json.dumps(asdict(found) | {"total_bytes": found.total_bytes}, indent=2))
+        return
+    typer.echo(f"parameters   {found.parameters:,}")
+    typer.echo(f"FLOPs        {found.flops_per_image / 1e9:,.2f} G an image, forward and backward")
+    for name, size in (("weights", found.weight_bytes), ("gradients", found.gradient_bytes),
+                       ("optimizer", found.optimizer_bytes), ("activations", found.activation_bytes),
+                       ("in all", found.total_bytes)):
+        of = f", of {found.images} images at once" if name == "activations" else ""
+        typer.echo(f"{name:12} {size / 2**20:,.0f} MiB{of}")
 
 
 def _run(trainer: Trainer) -> int | None:
@@ -107,7 +182,7 @@ def _run(trainer: Trainer) -> int | None:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and trainer.world.leads:
             _with_bar(trainer)
         else:
             for _ in trainer.run():
@@ -119,12 +194,15 @@ def _run(trainer: Trainer) -> int | None:
 
 
 def _with_bar(trainer: Trainer) -> None:
-    with typer.progressbar(trainer.run(), length=trainer.config.steps - trainer.step, file=sys.stderr, show_pos=True,
-                           item_show_func=lambda progress: _line(progress) if progress else None) as bar:
-        for _ in bar:
-            pass
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-
-def _line(progress: Progress) -> str:
-    best = f", best {progress.best_psnr:.2f} dB" if progress.best_psnr > 0 else ""
-    return f"step {progress.step}: loss {progress.loss:.5f}, {progress.splits} splits{best}"
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=trainer.config.steps, completed=trainer.step, facts="")
+        latest: float | None = None
+        for now in trainer.run():
+            latest = latest if now.psnr is None else now.psnr
+            psnr = f", {latest:.2f} dB (best {now.best_psnr:.2f})" if latest is not None else ""
+            bar.update(task, completed=now.step,
+                       facts=f"{now.images_a_second:.0f} images/s, loss {now.loss:.5f}, {now.splits} splits{psnr}")

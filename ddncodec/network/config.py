@@ -177,6 +177,11 @@ class PrincipalConfig:
         """L·log2 K, the size of a whole latent."""
         return self.levels * self.level_bits
 
+    @property
+    def level_resolutions(self) -> tuple[int, ...]:
+        """The resolution at which each of the L levels proposes: the image's."""
+        return (self.resolution,) * self.levels
+
     @classmethod
     def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640) -> PrincipalConfig:
         """A layout for any L, resolution and power of two K: the first segment half as long as the others."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ddncodec.effort import GREEDY
 from ddncodec.network.config import AnyConfig, NetworkConfig
 from ddncodec.network.layer import DiscreteDistributionLayers
+from ddncodec.samplers import Chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,29 @@ class Reconstruction:
     indices: Tensor
 
 
+class Loss(NamedTuple):
+    """What training lowers, and what it wants to know of the guided pass over B images.
+
+    total: the loss, a scalar. levels: (L + 1,), the mean squared error after each level at its resolution, and
+    last of the refined output; without a gradient. picks: (B, L), int64. guided: (B, L) bool, false where chain
+    dropout picked.
+    """
+
+    total: Tensor
+    levels: Tensor
+    picks: Tensor
+    guided: Tensor
+
+
 class Generator(nn.Module):
-    """A Discrete Distribution Network. Encoder and decoder run the same levels and so give the same image."""
+    """A Discrete Distribution Network. Encoder and decoder run the same levels and so give the same image.
+
+    checkpoint_activations: in training, forget what the parts of `dense` computed and compute it again on the way
+    back: less memory, more time.
+    """
 
     config: AnyConfig
+    checkpoint_activations = False
 
     @property
     def nodes(self) -> list[nn.Parameter]:
@@ -43,9 +65,20 @@ class Generator(nn.Module):
         """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K."""
         raise NotImplementedError
 
-    def loss(self, images: Tensor, final_weight: float, generator: torch.Generator) -> Tensor:
-        """What training lowers: the mean of the levels' squared errors, plus the last one's, weighted."""
+    def loss(self, images: Tensor, final_weight: float, chance: Chance) -> Loss:
+        """Of images (B, 3, R, R): the mean of the levels' squared errors, plus the refined output's, weighted."""
         raise NotImplementedError
+
+    @property
+    def dense(self) -> list[nn.Module]:
+        """The parts between the levels: what `--compile` compiles and `--checkpoint-activations` computes twice."""
+        raise NotImplementedError
+
+    def through(self, part: nn.Module, inputs: Any) -> Any:
+        """The output of one of `dense`."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(part, inputs, use_reentrant=False)
+        return part(inputs)
 
 
 def build(config: AnyConfig) -> Generator:

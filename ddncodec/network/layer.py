@@ -139,11 +139,6 @@ class DiscreteDistributionLayers(nn.Module):
         rows = functional.embedding(indices + offsets, self.nodes.flatten(0, 1).flatten(1))
         return rows.view(*indices.shape, channels, features)
 
-    @torch.no_grad()
-    def count(self, indices: Tensor, guided: Tensor) -> None:
-        """Count guided picks: indices (B, n), guided (B, n) bool; a random pick says nothing about a node."""
-        self.usage.scatter_add_(1, indices.T, guided.T.to(self.usage.dtype))
-
 
 def path_errors(features: Features, residual: Tensor, picked: Tensor) -> Tensor:
     """Squared distance to the target after each of a block's levels, in Gram space and differentiable.

@@ -20,9 +20,10 @@ from torch.nn import functional
 from ddncodec.effort import GREEDY
 from ddncodec.network.config import PrincipalConfig
 from ddncodec.network.coupling import Codebook, Coupling, Trellis, all_picks, level_indices
-from ddncodec.network.generator import Generator, Reconstruction
+from ddncodec.network.generator import Generator, Loss, Reconstruction
 from ddncodec.network.spectrum import Spectrum
 from ddncodec.network.trees import Cells, SplitTrees
+from ddncodec.samplers import Chance
 
 BANDS = 16  # of axes (fewer where there are few), whose energies tell a head how far an image is from the mean
 SCALE_RANK = 32
@@ -171,8 +172,8 @@ class PrincipalGenerator(Generator):
         """The prediction with what it implies before a segment, and the scale of each coded axis's steps there."""
         if segment == 0:
             return prediction, prediction.new_ones(len(prediction), self.config.coded_axes)
-        mean, log_scale = self.heads[segment - 1](self.seen(prediction))
-        return prediction + self.deviation[segment] * mean, log_scale.exp()
+        mean, log_scale = self.through(self.heads[segment - 1], self.seen(prediction))
+        return prediction + self.deviation[segment] * mean.float(), log_scale.float().exp()
 
     def splits(self, chooser: Chooser, batch: int, levels: int | None = None) -> Iterator[Splits]:
         """One pass over `batch` images, block by block, over the first `levels` levels, by default all."""
@@ -232,15 +233,34 @@ class PrincipalGenerator(Generator):
         picks = all_picks(self.config.level_bits).to(indices.device)[indices].flatten(1)
         return self.run(Recorded(picks), len(indices), indices.shape[1])
 
-    def loss(self, images: Tensor, final_weight: float, generator: torch.Generator) -> Tensor:
+    @property
+    def dense(self) -> list[nn.Module]:
+        return list(self.heads)
+
+    def loss(self, images: Tensor, final_weight: float, chance: Chance) -> Loss:
         """Mean squared error along a guided pass over images (B, 3, R, R): the mean of the blocks' and the last.
 
-        What no axis reaches is left out: nothing here can lower it. The picks are those of the highest effort.
+        What no axis reaches is left out: nothing here can lower it. The picks are those of the highest effort,
+        and leave nothing to chance.
         """
-        target = self.spectrum.analyse(images)
+        with torch.autocast(images.device.type, enabled=False):  # distances want float32
+            target = self.spectrum.analyse(images)
         pixels = images[0].numel()
-        errors = []
+        blocks, levels, picks = [], [], []
         for splits in self.splits(self.nearest(target, greedy=False), len(images)):
-            errors.append(functional.mse_loss(splits.after, target))
-        last = functional.mse_loss(self._refined(splits.after, self.config.levels), target)
-        return (torch.stack(errors).mean() + final_weight * last) * (self.config.axes / pixels)
+            blocks.append((splits.after - target).square().sum(1).mean())
+            levels.append(self._level_errors(splits, target))
+            picks.append(splits.picks)
+        final = (self._refined(splits.after, self.config.levels) - target).square().sum(1).mean()
+        indices = level_indices(torch.cat(picks, 1), self.config.level_bits)
+        errors = torch.cat([*levels, final.detach()[None]]) / pixels
+        total = (torch.stack(blocks).mean() + final_weight * final) / pixels
+        return Loss(total, errors, indices, torch.ones_like(indices, dtype=torch.bool))
+
+    @torch.no_grad()
+    def _level_errors(self, splits: Splits, target: Tensor) -> Tensor:
+        """Squared distance to the target's coefficients (B, axes) after each level of a block, averaged: (levels,)."""
+        start = (splits.before - target).square().sum(1).mean()
+        wanted = target.gather(1, splits.axes)
+        before, after = ((p.gather(1, splits.axes) - wanted).square().mean(0) for p in (splits.before, splits.after))
+        return (start + (after - before).cumsum(0))[self.config.level_bits - 1 :: self.config.level_bits]

@@ -14,10 +14,10 @@ from torch.nn import functional
 from ddncodec.effort import GREEDY
 from ddncodec.network.blocks import Block, LevelState
 from ddncodec.network.config import NetworkConfig, Stage
-from ddncodec.network.generator import Generator, Reconstruction
+from ddncodec.network.generator import Generator, Loss, Reconstruction
 from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Proposals, path_errors
 from ddncodec.network.spectrum import cosine_matrix, rising_frequencies
-from ddncodec.samplers import Guided, Replay, Sampler
+from ddncodec.samplers import Chance, Guided, Replay, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class SingleShotGenerator(Generator):
                 assert isinstance(module, Block)
                 if rest == 0 and module.ddl is not None:
                     return
-                refined: LevelState = module(state)
+                refined: LevelState = self.through(module, state)
                 if module.ddl is None:
                     yield Refinement(state.prediction, refined.prediction)
                     state = refined
@@ -128,22 +128,25 @@ class SingleShotGenerator(Generator):
         """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K; renders picked nodes alone."""
         return self.run(Replay(indices), len(indices), indices.shape[1])
 
-    def loss(self, images: Tensor, final_weight: float, generator: torch.Generator) -> Tensor:
+    @property
+    def dense(self) -> list[nn.Module]:
+        return [module for module in self.modules() if isinstance(module, Block)]
+
+    def loss(self, images: Tensor, final_weight: float, chance: Chance) -> Loss:
         """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted.
 
-        images: (B, 3, R, R). Counts the picks for split-and-prune; chain dropout draws from the generator.
+        A node that chain dropout picked, as `chance` has it, is not drawn towards a target that it is not the
+        nearest to: its error counts as none.
         """
-        sampler = Guided(images, self.config.chain_dropout, generator)
-        errors, counted = [], []
+        sampler = Guided(images, self.config.chain_dropout, chance)
+        passes = []
         for block in self.blocks(sampler, len(images)):
             if isinstance(block, BlockPass) and block.guided is not None:
-                errors.append(block.errors(sampler.target(block.after.shape[-1])))
-                counted.append(block.guided)
-                block.layers.count(block.indices, block.guided)
-        # A node that chain dropout picked is not drawn towards a target that it is not the nearest to.
-        mask = torch.cat(counted, 1)
-        levels = (torch.cat(errors, 1) * mask).sum() / mask.sum()
-        return levels + final_weight * functional.mse_loss(block.after.float(), images)
+                passes.append((block.errors(sampler.target(block.after.shape[-1])), block.indices, block.guided))
+        errors, picks, guided = (torch.cat(parts, 1) for parts in zip(*passes, strict=True))
+        final = functional.mse_loss(block.after.float(), images)
+        levels = torch.cat([errors.mean(0), final[None]]).detach()
+        return Loss((errors * guided).mean() + final_weight * final, levels, picks, guided)
 
 
 class StageModule(nn.Module):

@@ -30,17 +30,32 @@ class Sampler(Protocol):
         ...
 
 
+class Chance:
+    """The random numbers of some images of a batch: an image's are the same however a batch is cut into parts.
+
+    seed: of the whole batch. total: its images. first: the part's first one.
+    """
+
+    def __init__(self, seed: int, total: int, first: int = 0) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._total, self._first = total, first
+
+    def uniform(self, count: int, each: int) -> Tensor:
+        """The next `each` numbers in [0, 1) of each of `count` images: (count, each), on the CPU."""
+        return torch.rand(self._total, each, generator=self._generator)[self._first : self._first + count]
+
+
 class Guided:
     """The guided sampler: the node nearest to the target in L2 (Sec. 3.1), or with chain dropout a random one.
 
     target: (B, 3, R, R) in [−1, 1]; coarse levels compare with its area average. chain_dropout: probability
-    of a random pick at each level, drawn from the generator.
+    of a random pick at each level, drawn from `chance`.
     """
 
-    def __init__(self, target: Tensor, chain_dropout: float = 0.0, generator: torch.Generator | None = None) -> None:
+    def __init__(self, target: Tensor, chain_dropout: float = 0.0, chance: Chance | None = None) -> None:
         self._targets = {target.shape[-1]: target}
         self._chain_dropout = chain_dropout
-        self._generator = generator
+        self._chance = chance
 
     def target(self, side: int) -> Tensor:
         """The target at a block's resolution: (B, 3, side, side)."""
@@ -51,14 +66,13 @@ class Guided:
     def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
         residual = self.target(prediction.shape[-1]) - prediction
         n, k = proposals.nodes.shape[:2]
-        shape, device = (len(residual), n), residual.device
-        if not self._chain_dropout:
+        if self._chance is None or not self._chain_dropout:
             indices = nearest_path(proposals, residual)
-            return Choice(indices, torch.ones(shape, dtype=torch.bool, device=device))
-        guided = torch.rand(shape, generator=self._generator, device=device) >= self._chain_dropout
-        random = torch.randint(k, shape, generator=self._generator, device=device)
-        indices = nearest_path(proposals, residual, random.masked_fill(guided, -1))
-        return Choice(indices, guided)
+            return Choice(indices, torch.ones_like(indices, dtype=torch.bool))
+        guided = self._chance.uniform(len(residual), n) >= self._chain_dropout
+        random = (self._chance.uniform(len(residual), n) * k).long()
+        random, guided = random.masked_fill(guided, -1).to(residual.device), guided.to(residual.device)
+        return Choice(nearest_path(proposals, residual, random), guided)
 
 
 class Replay:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,52 +12,69 @@ SHIFT, ANGLE, ZOOM = 0.12, 0.25, 0.25  # of the side, in radians, as a logarithm
 GAIN, COLOUR, OFFSET = 0.4, 0.15, 0.25  # logarithms of contrast and of each colour's; brightness in [−1, 1]
 BACKGROUND = 0.25  # probability of another background
 GREY = 0.1  # probability of no colour at all
+DRAWS = 19  # random numbers an image
 
 
-def augment(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Mirror half of the images (B, 3, R, R); of a share of them also change framing, light and background."""
-    count = len(images)
-    mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
-    images = torch.where(mirrored, images.flip(3), images)
-    chosen = (torch.rand(count, generator=generator) < share).nonzero()[:, 0]
+def augment(images: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
+    """Mirror half of the images (B, 3, R, R); of a share of them also change framing, light and background.
+
+    seeds: (B,), of each image's random numbers, so that they do not depend on what else is in the batch.
+    """
+    draws = Draws(torch.stack([torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds]))
+    images = torch.where(draws.chance(0.5), images.flip(3), images)
+    chosen = draws.chance(share).flatten().nonzero()[:, 0]
     if len(chosen):
-        images = images.index_copy(0, chosen, _relight(_reframe(images[chosen], generator), generator))
+        draws = draws.of(chosen)
+        images = images.index_copy(0, chosen, _relight(_reframe(images[chosen], draws), draws))
     return images
 
 
-def _reframe(images: Tensor, generator: torch.Generator) -> Tensor:
+class Draws:
+    """Numbers of B images, uniform in [0, 1): (B, DRAWS), each used once."""
+
+    def __init__(self, uniform: Tensor, used: int = 0) -> None:
+        self._uniform, self._used = uniform, used
+
+    def of(self, chosen: Tensor) -> Draws:
+        """What is left of some of the images."""
+        return Draws(self._uniform[chosen], self._used)
+
+    def chance(self, probability: float) -> Tensor:
+        """True with this probability: (B, 1, 1, 1)."""
+        return self._take(1) < probability
+
+    def spread(self, reach: float, channels: int = 1) -> Tensor:
+        """Uniform in ±reach: (B, channels, 1, 1)."""
+        return (2 * self._take(channels) - 1) * reach
+
+    def _take(self, count: int) -> Tensor:
+        first = self._used
+        self._used += count
+        return self._uniform[:, first : self._used, None, None]
+
+
+def _reframe(images: Tensor, draws: Draws) -> Tensor:
     """Rotate, zoom and shift; borders are mirrored."""
-    angle = _spread(len(images), ANGLE, generator).flatten()
-    zoom = _spread(len(images), ZOOM, generator).flatten().exp()
-    shift = _spread(len(images), 2 * SHIFT, generator, 2).flatten(1)
+    angle = draws.spread(ANGLE).flatten()
+    zoom = draws.spread(ZOOM).flatten().exp()
+    shift = draws.spread(2 * SHIFT, 2).flatten(1)
     rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
     affine = torch.cat([rotation * zoom[:, None, None], shift[:, :, None]], 2)
     grid = functional.affine_grid(affine, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def _relight(images: Tensor, generator: torch.Generator) -> Tensor:
+def _relight(images: Tensor, draws: Draws) -> Tensor:
     """Change background, contrast, colours and brightness."""
-    count = len(images)
-    side = images.shape[-1]
-    line = torch.linspace(-1, 1, side)
-    slope = [_spread(count, 0.5, generator) for _ in range(2)]
-    tint = _spread(count, 0.3, generator, 3)
-    other = (_spread(count, 1.0, generator) + tint + slope[0] * line[:, None] + slope[1] * line).clamp(-1, 1)
+    line = torch.linspace(-1, 1, images.shape[-1])
+    slopes = torch.split(draws.spread(0.5, 2), 1, 1)
+    shade = draws.spread(1.0) + draws.spread(0.3, 3)
+    other = (shade + slopes[0] * line[:, None] + slopes[1] * line).clamp(-1, 1)
     # A face fills an ellipse about the centre; the background shows through towards the border.
     distance = ((line / 0.85).square() + ((line[:, None] - 0.1) / 1.1).square()).sqrt()
-    chosen = (torch.rand(count, 1, 1, 1, generator=generator) < BACKGROUND).float()
-    blend = chosen * ((distance - 0.85) / 0.3).clamp(0, 1)
+    blend = draws.chance(BACKGROUND) * ((distance - 0.85) / 0.3).clamp(0, 1)
     images = images + blend * (other - images)
-    grey = torch.rand(count, 1, 1, 1, generator=generator) < GREY
-    images = torch.where(grey, images.mean(1, keepdim=True).expand_as(images), images)
-    colour = _spread(count, COLOUR, generator, 3)
-    gain = (_spread(count, GAIN, generator) + colour).exp()
+    images = torch.where(draws.chance(GREY), images.mean(1, keepdim=True).expand_as(images), images)
+    gain = (draws.spread(GAIN) + draws.spread(COLOUR, 3)).exp()
     middle = images.mean((1, 2, 3), keepdim=True)
-    return (middle + gain * (images - middle) + _spread(count, OFFSET, generator)).clamp(-1, 1)
-
-
-def _spread(count: int, reach: float, generator: torch.Generator, channels: int = 1) -> Tensor:
-    """Uniform in ±reach: (count, channels, 1, 1)."""
-    draws = torch.stack([torch.rand(count, generator=generator) for _ in range(channels)], 1)
-    return ((2 * draws - 1) * reach)[:, :, None, None]
+    return (middle + gain * (images - middle) + draws.spread(OFFSET)).clamp(-1, 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddncodec.errors import BadCheckpoint
 from ddncodec.files import atomic_write, open_input
 
-FORMAT = "ddncodec-run-1"
+FORMAT = "ddncodec-run-2"
 
 
 def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

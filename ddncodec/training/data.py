@@ -36,8 +36,8 @@ TEST_SEEDS = range(2_000_000, 2_001_000)
 class Source(Protocol):
     """Images (B, 3, R, R) in [−1, 1] at the 256 values of 8-bit pictures, on the CPU."""
 
-    def batch(self, step: int, size: int) -> Tensor:
-        """The training images of a step."""
+    def images(self, positions: range) -> Tensor:
+        """The training images at these positions of an endless stream."""
         ...
 
     def validation(self, count: int) -> Tensor:
@@ -90,13 +90,13 @@ class Faces:
         self._seeds = TRAIN_SEEDS[:count]
         self._generator = FaceGenerator.load()
 
-    def images(self, seeds: range | list[int]) -> Tensor:
+    def draw(self, seeds: range | list[int]) -> Tensor:
         """The faces of these seeds: (len(seeds), 3, R, R)."""
         return self._fit(self._draw(seeds))
 
-    def batch(self, step: int, size: int) -> Tensor:
-        seeds = [self._seeds[i % len(self._seeds)] for i in range(step * size, (step + 1) * size)]
-        return self.images(seeds) if self._cache is None else self._fit(self._cached(self._cache, seeds))
+    def images(self, positions: range) -> Tensor:
+        seeds = [self._seeds[i % len(self._seeds)] for i in positions]
+        return self.draw(seeds) if self._cache is None else self._fit(self._cached(self._cache, seeds))
 
     def _draw(self, seeds: range | list[int]) -> Pixels:
         latents = torch.stack([torch.randn(FACES_LATENT, generator=torch.Generator().manual_seed(s)) for s in seeds])
@@ -121,7 +121,7 @@ class Faces:
         return to_tensor(to_pixels(downsample(to_tensor(pixels), self._resolution)))
 
     def validation(self, count: int) -> Tensor:
-        return self.images(VALIDATION_SEEDS[:count])
+        return self.draw(VALIDATION_SEEDS[:count])
 
 
 class Folder:
@@ -151,12 +151,17 @@ class Folder:
             except DdnError:
                 self.skipped += 1
 
-    def batch(self, step: int, size: int) -> Tensor:
+    def images(self, positions: range) -> Tensor:
         """Passes over the folder in an order that the seed decides, a new one for each pass."""
         count = len(self._training)
-        places = [divmod(position, count) for position in range(step * size, (step + 1) * size)]
+        places = [divmod(position, count) for position in positions]
         orders = {epoch: np.random.default_rng([self._seed, epoch]).permutation(count) for epoch, _ in places}
         return to_tensor(self._training[[orders[epoch][place] for epoch, place in places]])
 
     def validation(self, count: int) -> Tensor:
         return to_tensor(self._validation[:count])
+
+
+def open_source(data: str | None, resolution: int, seed: int, folder: Path, cache: Path | None, faces: int) -> Source:
+    """The synthetic faces, or the images of a path."""
+    return Faces(resolution, cache, faces) if data is None else Folder(Path(data), resolution, seed)

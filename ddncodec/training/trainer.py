@@ -2,79 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddncodec.effort import DEFAULT_EFFORT
-from ddncodec.errors import BadCheckpoint
-from ddncodec.evaluation.metrics import mean_psnr
+from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite
+from ddncodec.evaluation.metrics import psnr, squared_errors
 from ddncodec.files import atomic_write
-from ddncodec.images import Picture, write_picture
-from ddncodec.network.config import AnyConfig, PrincipalConfig, config_from_json
-from ddncodec.network.generator import build
+from ddncodec.images import Pixels
+from ddncodec.network.config import PrincipalConfig, config_from_json
+from ddncodec.network.coupling import Codebook
+from ddncodec.network.generator import Generator, Loss, build
 from ddncodec.network.principal import PrincipalGenerator
 from ddncodec.network.single_shot import SingleShotGenerator
 from ddncodec.network.split_and_prune import split_and_prune
 from ddncodec.pixels import to_pixels
+from ddncodec.samplers import Chance
 from ddncodec.training.augment import augment
 from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
-from ddncodec.training.data import TRAIN_SEEDS, Faces, Folder, Source
+from ddncodec.training.config import TrainConfig
+from ddncodec.training.data import Source, open_source
+from ddncodec.training.distributed import World
 from ddncodec.training.principal_start import couple, start_principal
+from ddncodec.training.recipe import Recipe
 from ddncodec.training.start import sample_size, start_from_data
+from ddncodec.training.watch import Clock, Measured, Watch, grid
 from ddncodec.weights import save_network
 
-STATE_FILE, BEST_FILE, LOG_FILE, PREVIEW_FILE = "state.safetensors", "best.safetensors", "log.jsonl", "preview.png"
+STATE_FILE, BEST_FILE, RECIPE_FILE = "state.safetensors", "best.safetensors", "recipe.toml"
 VALIDATION_BATCH = 64
 START_BATCH = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """How a run trains; stored with its state, so that resuming needs nothing else.
-
-    data: a folder of images, or None for the synthetic faces. steps, warmup, validate_every, save_every: in
-    steps of `batch` images. lr: Adam's rate. node_lr: the output nodes' own, since the many levels of a block
-    add up; None is a twentieth of `lr` for nodes that start from data and a tenth for random ones. Both decay to
-    zero along half a cosine. final_weight: weight of the refined output's loss beside the mean of all
-    levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
-    gradient's norm. bfloat16: autocast the convolutions; distances stay in float32. start_images: how many
-    images the planes and nodes are fitted to before the first step; 0 starts from random nodes. head_steps: of each
-    head of a principal generator, before the first step; couple_at: the share of the steps after which its picks
-    are coupled, on couple_images images. augment: None takes the images as they are; a share
-    mirrors half of them and changes framing, light and background of so many. cache: a folder that keeps the
-    synthetic faces once drawn, faces: how many of their training seeds to take, over and over.
-    """
-
-    data: str | None = None
-    seed: int = 0
-    steps: int = 20_000
-    batch: int = 64
-    lr: float = 5e-4
-    node_lr: float | None = None
-    warmup: int = 100
-    final_weight: float = 4.0
-    ema: float = 0.998
-    clip: float = 1.0
-    bfloat16: bool = False
-    augment: float | None = None
-    cache: str | None = None
-    faces: int = len(TRAIN_SEEDS)
-    start_images: int = 10_000
-    head_steps: int = 1_000
-    couple_at: float = 0.6
-    couple_images: int = 20_000
-    validation_images: int = 256
-    validate_every: int = 200
-    save_every: int = 100
+PICTURED = 8  # validation images, and random samples, in the pictures
+CHANCE, AUGMENT, SPLIT = range(3)  # what a random seed is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,59 +54,87 @@ class Progress:
     splits: int
     psnr: float | None
     best_psnr: float
+    images_a_second: float
+
+
+class Objective(nn.Module):
+    """A generator's loss as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, network: Generator, final_weight: float) -> None:
+        super().__init__()
+        self.network, self.final_weight = network, final_weight
+
+    def forward(self, images: Tensor, chance: Chance) -> Loss:
+        return self.network.loss(images, self.final_weight, chance)
 
 
 class Trainer:
-    """One training run in a folder of its own.
+    """One training run in a folder of its own, as one process of a job sees it.
 
     `create` begins a run, `resume` goes on with one as if it had never stopped (bit for bit on the CPU). The
-    folder holds the resumable state, the best weights so far by validation PSNR, a log of JSON lines and a
-    preview picture.
+    folder holds the resumable state, the best weights so far by validation PSNR, the recipe, a log of JSON lines
+    and pictures; several processes must see the same folder.
     """
 
-    def __init__(self, folder: Path, network: AnyConfig, config: TrainConfig, device: torch.device) -> None:
-        self.folder, self.config, self.device = folder, config, device
-        cache = Path(config.cache) if config.cache else None
-        self.source: Source = (Faces(network.resolution, cache, config.faces) if config.data is None
-                               else Folder(Path(config.data), network.resolution, config.seed))
+    def __init__(self, folder: Path, recipe: Recipe, world: World) -> None:
+        self.folder, self.config, self.world = folder, recipe.train, world
+        self._share = self.config.share(world.size)
+        cache = Path(self.config.cache) if self.config.cache else None
+        self.source: Source = open_source(self.config.data, recipe.network.resolution, self.config.seed, folder, cache,
+                                          self.config.faces)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.network = build(network).to(device)
+            torch.manual_seed(self.config.seed)
+            self.network = build(recipe.network).to(world.device)
         self.average = deepcopy(self.network).requires_grad_(False)
         nodes = self.network.nodes
         node_ids = {id(node) for node in nodes}
         others = [p for p in self.network.parameters() if id(p) not in node_ids]
-        node_lr = config.lr / (20 if self._starts_from_data else 10) if config.node_lr is None else config.node_lr
-        self.optimizer = torch.optim.Adam([{"params": others, "peak": config.lr}, {"params": nodes, "peak": node_lr}])
-        self.generator = torch.Generator(device).manual_seed(config.seed)
+        rate = self.config.lr / (20 if self._starts_from_data else 10)
+        node_lr = rate if self.config.node_lr is None else self.config.node_lr
+        self.optimizer = torch.optim.Adam([{"params": others, "peak": self.config.lr},
+                                           {"params": nodes, "peak": node_lr}])
+        self.network.checkpoint_activations = self.config.checkpoint_activations
+        if self.config.compile:
+            for part in self.network.dense:
+                part.compile()
+        # A codebook has no part in the loss before the picks are coupled.
+        rests = isinstance(self.network, PrincipalGenerator) and isinstance(self.network.coupling, Codebook)
+        self.objective = world.wrap(Objective(self.network, self.config.final_weight), some_unused=rests)
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.config.precision == "float16")
         self.step, self.splits, self.best_psnr = 0, 0, -math.inf
+        # Picks of each node since the last validation: for the log.
+        self._picks = torch.zeros(recipe.network.levels, recipe.network.k, device=world.device)
         self._stop = False
 
     @classmethod
-    def create(cls, folder: Path, network: AnyConfig, config: TrainConfig, device: torch.device) -> Trainer:
-        """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing."""
-        trainer = cls(folder, network, config, device)
+    def create(cls, folder: Path, recipe: Recipe, world: World) -> Trainer:
+        """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing, BadRecipe."""
+        trainer = cls(folder, recipe, world)
+        if world.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(folder / RECIPE_FILE, overwrite=True) as file:
+                file.write(recipe.to_toml().encode())
         if trainer._starts_from_data:
-            trainer._start()
-        folder.mkdir(parents=True, exist_ok=True)
+            trainer._fit(trainer._start)
+        trainer.save()
         return trainer
 
     @classmethod
-    def resume(cls, folder: Path, device: torch.device, steps: int | None = None) -> Trainer:
+    def resume(cls, folder: Path, world: World, steps: int | None = None) -> Trainer:
         """Go on with the run in a folder, to another number of steps if given. Raises InputMissing, BadCheckpoint."""
         tensors, facts = load_state(folder / STATE_FILE)
         try:
             config = TrainConfig(**facts["train"])
             if steps is not None:
                 config = replace(config, steps=steps)
-            trainer = cls(folder, config_from_json(facts["network"]), config, device)
+            trainer = cls(folder, Recipe(config_from_json(facts["network"]), config), world)
             trainer.network.load_state_dict(_below("network.", tensors))
             trainer.average.load_state_dict(_below("average.", tensors))
             restore_optimizer(trainer.optimizer, _below("optimizer.", tensors))
-            trainer.generator.set_state(tensors["generator"])
+            trainer.scaler.load_state_dict(facts["scaler"])
             trainer.step, trainer.splits = facts["step"], facts["splits"]
             trainer.best_psnr = facts["best_psnr"] if facts["best_psnr"] is not None else -math.inf
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, BadRecipe) as error:
             raise BadCheckpoint(f"{folder / STATE_FILE}: {error}".splitlines()[0]) from None
         return trainer
 
@@ -149,124 +144,184 @@ class Trainer:
         return isinstance(config, PrincipalConfig) or (
             self.config.start_images > 0 and all(stage.planes for stage in config.stages))
 
-    def _start(self) -> None:
-        """Fit the network to the first training images, on the CPU."""
-        size, resolution = self.config.batch, self.network.config.resolution
-        self.network.cpu()
-        if isinstance(self.network, PrincipalGenerator):
-            start_principal(self.network, self._first_images(self.config.start_images), self.config.head_steps)
-        elif isinstance(self.network, SingleShotGenerator):
-            steps = -(-sample_size(self.config.start_images, resolution) // size)
-            start_from_data(self.network, torch.cat([self.source.batch(step, size) for step in range(steps)]))
-        self.network.to(self.device)
+    def _fit(self, work: Callable[[Generator], None]) -> None:
+        """Let rank 0 change the network as the moving average has it, on the CPU; all others follow."""
+        if self.world.leads:
+            fitted = deepcopy(self.average).cpu().requires_grad_()
+            work(fitted)
+            self.network.load_state_dict(fitted.state_dict())
+        self.world.follow(self.network)
         self.average.load_state_dict(self.network.state_dict())
 
-    def _images(self, step: int, size: int) -> Tensor:
-        """The training images of a step, augmented if so configured."""
-        images = self.source.batch(step, size)
+    def _start(self, network: Generator) -> None:
+        """Fit an untrained network to the first training images."""
+        size, resolution = self.config.batch, network.config.resolution
+        if isinstance(network, PrincipalGenerator):
+            start_principal(network, self._first_images(self.config.start_images), self.config.head_steps)
+        elif isinstance(network, SingleShotGenerator):
+            count = -(-sample_size(self.config.start_images, resolution) // size) * size
+            start_from_data(network, self.source.images(range(count)))
+
+    def _couple(self, network: Generator) -> None:
+        """Couple the picks; from here on training searches."""
+        assert isinstance(network, PrincipalGenerator)
+        images = self._first_images(self.config.couple_images)
+        with torch.no_grad():
+            couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
+
+    def _images(self, positions: range) -> Tensor:
+        """The training images at these positions, augmented if so configured."""
+        images = self.source.images(positions)
         if self.config.augment is None:
             return images
-        return augment(images, self.config.augment, torch.Generator().manual_seed(self.config.seed + step))
+        return augment(images, self.config.augment, [self._seed(AUGMENT, position) for position in positions])
 
     def _first_images(self, count: int) -> Iterator[Tensor]:
         """At least `count` of the first training images, a batch at a time."""
-        return (self._images(step, START_BATCH) for step in range(-(-count // START_BATCH)))
+        return (self._images(range(first, first + START_BATCH)) for first in range(0, count, START_BATCH))
+
+    def _seed(self, purpose: int, number: int) -> int:
+        """Of the run's random numbers for a purpose, of a step or position: they depend on nothing else."""
+        words = np.random.SeedSequence([self.config.seed, purpose, number]).generate_state(1, np.uint64)
+        return int(words[0] >> np.uint64(1))
 
     def request_stop(self) -> None:
-        """Stop after the step under way, with the state saved; safe to call from a signal handler."""
+        """Stop all processes after the step under way, with the state saved; safe to call from a signal handler."""
         self._stop = True
 
     def run(self) -> Iterator[Progress]:
-        """Train to the configured number of steps, or until asked to stop; the state is saved at the end."""
-        began = monotonic()
+        """Train to the configured number of steps, or until asked to stop; the state is saved at the end.
+
+        Raises NotFinite, with the state that was last saved left as it is.
+        """
+        watch = Watch(self.folder) if self.world.leads else None
+        clock = Clock(self.config.batch)
         couple_at = round(self.config.couple_at * self.config.steps)
-        while self.step < self.config.steps and not self._stop:
+        while self.step < self.config.steps and not self.world.any(self._stop):
             if self.step == couple_at and isinstance(self.network, PrincipalGenerator):
-                self._couple(self.network)
-            loss = self.train_step(self._images(self.step, self.config.batch).to(self.device))
+                self._fit(self._couple)
+            loss, levels = self.train_step()
+            clock.tick()
             measured = None
             if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
                 measured = self.validate()
-                self._log(step=self.step, loss=loss, psnr=measured, splits=self.splits,
-                          seconds=round(monotonic() - began, 1))
+                if watch is not None:
+                    watch.write(Measured(self.step, loss, measured, self.splits, clock, levels, self._picks,
+                                         self.network.config.level_resolutions), *self._pictures())
+                self._picks.zero_()
             if self.step % self.config.save_every == 0:
                 self.save()
-            yield Progress(self.step, loss, self.splits, measured, self.best_psnr)
+            yield Progress(self.step, loss, self.splits, measured, self.best_psnr, clock.images_a_second)
         self.save()
 
-    def train_step(self, images: Tensor) -> float:
-        """One optimizer step on images (B, 3, R, R) in [−1, 1]; returns the loss before it."""
+    def train_step(self) -> tuple[float, Tensor]:
+        """One optimizer step on the next images.
+
+        Returns the loss before it, and the errors of the levels and the output (L + 1,). Raises NotFinite, and
+        leaves the weights as they were.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * self._schedule()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            loss = self.network.loss(images, self.config.final_weight, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        self.optimizer.step()
+        config, share, start = self.config, self._share, self.step * self.config.batch
+        counts = torch.zeros_like(self._picks)
+        told = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
+        for part in range(config.accumulate):
+            first = (self.world.rank * config.accumulate + part) * share
+            images = self._images(range(start + first, start + first + share)).to(self.world.device)
+            with self._summed_up(last=part == config.accumulate - 1):
+                with torch.autocast(self.world.device.type, getattr(torch, config.precision),
+                                    enabled=config.precision != "float32"):
+                    loss = self.objective(images, Chance(self._seed(CHANCE, self.step), config.batch, first))
+                self.scaler.scale(loss.total / config.accumulate).backward()
+            told += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
+            nodes = loss.picks + torch.arange(len(counts), device=counts.device) * counts.shape[1]
+            counts.view(-1).scatter_add_(0, nodes.flatten(), loss.guided.flatten().float())
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.world.sum(told)
+        self._require_finite(told, norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._follow(self.world.sum(counts))
         self.step += 1
-        self._follow()
-        return loss.item()
+        return told[-1].item(), told[:-1]
+
+    def _summed_up(self, last: bool) -> AbstractContextManager[None]:
+        """Let the processes average their gradients after the last part of a step alone."""
+        if isinstance(self.objective, nn.parallel.DistributedDataParallel) and not last:
+            return self.objective.no_sync()
+        return nullcontext()
+
+    def _require_finite(self, told: Tensor, norm: Tensor) -> None:
+        """told: errors of the levels and the output, and the loss. norm: the gradient's."""
+        where = (~told.isfinite()).nonzero()[:, 0]
+        if len(where) == 0 and (norm.isfinite() or self.scaler.is_enabled()):  # a scaler skips what overflows
+            return
+        levels = self.network.config.levels
+        place = ("in the gradient" if len(where) == 0 else "after the last level" if where[0] >= levels
+                 else f"from level {where[0] + 1} of {levels} on")
+        raise NotFinite(f"step {self.step + 1} is not finite, {place}; {self.folder / STATE_FILE} is as it was saved "
+                        f"before: a smaller --lr, or float32, may help")
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Split and prune, then let the moving average follow the weights; both follow the splits."""
-        for layer, averaged in zip(self.network.layers, self.average.layers, strict=True):
-            splits = split_and_prune(layer, self.generator)
+    def _follow(self, counts: Tensor) -> None:
+        """Split and prune by guided picks (L, K); let the moving average follow the weights, and both the splits."""
+        self._picks += counts
+        layers = self.network.layers
+        generator = torch.Generator().manual_seed(self._seed(SPLIT, self.step))
+        counted = torch.split(counts, [layer.levels for layer in layers]) if layers else ()
+        for layer, averaged, picks in zip(layers, self.average.layers, counted, strict=True):
+            layer.usage += picks
+            splits = split_and_prune(layer, generator)
             self.splits += len(splits.level)
             moments = self.optimizer.state[layer.nodes]
             for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged.nodes):
                 splits.apply(per_node)
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.ema, (2 + self.step) / (11 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
 
     def _schedule(self) -> float:
         done = self.step / max(self.config.steps, 1)
         return min(1.0, (self.step + 1) / max(self.config.warmup, 1)) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
-    def _couple(self, network: PrincipalGenerator) -> None:
-        """Couple the picks of the network as the moving average has it; from here on training searches."""
-        network.load_state_dict(self.average.state_dict())
-        network.cpu()
-        images = self._first_images(self.config.couple_images)
-        with torch.no_grad():
-            couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
-        network.to(self.device)
-        self.average.load_state_dict(network.state_dict())
-
     def validate(self) -> float:
         """Mean PSNR of the moving average on the validation images; keeps the weights if they are the best."""
-        images = self.source.validation(self.config.validation_images)
-        decoded = torch.cat([self.average.reconstruct(part.to(self.device), effort=DEFAULT_EFFORT).image.cpu()
-                             for part in torch.split(images, VALIDATION_BATCH)])
-        measured = mean_psnr(to_pixels(images), to_pixels(decoded))
+        images = self.source.validation(self.config.validation_images)[self.world.rank :: self.world.size]
+        found = torch.zeros(2, dtype=torch.float64, device=self.world.device)
+        for part in torch.split(images, VALIDATION_BATCH) if len(images) else ():
+            decoded = self.average.reconstruct(part.to(self.world.device), effort=DEFAULT_EFFORT).image
+            errors = squared_errors(to_pixels(part), to_pixels(decoded))
+            found += torch.tensor([sum(map(psnr, errors)), len(errors)]).to(found)
+        total, count = self.world.sum(found)
+        measured = float(total / count)
         if measured > self.best_psnr:
             self.best_psnr = measured
-            save_network(self.folder / BEST_FILE, self.average, self.folder.resolve().name)
-        self._preview(images[:8])
+            if self.world.leads:
+                save_network(self.folder / BEST_FILE, self.average, self.folder.resolve().name)
         return measured
 
-    def _preview(self, images: Tensor) -> None:
-        """A picture of a few validation images: the original, then what 1/8, 1/4, 1/2 and all of the levels show."""
-        levels = self.network.config.levels
-        rows = [images, *(self.average.reconstruct(images.to(self.device), max(1, levels // part)).image.cpu()
+    def _pictures(self) -> tuple[Pixels, Pixels]:
+        """Grids of pictures: validation images, below each what 1/8, 1/4, 1/2 and all levels show; random samples."""
+        config = self.network.config
+        images = self.source.validation(PICTURED)
+        rows = [images, *(self.average.reconstruct(images.to(self.world.device), max(1, config.levels // part)).image
                           for part in (8, 4, 2, 1))]
-        grid = np.concatenate([np.concatenate(list(to_pixels(row)), axis=1) for row in rows])
-        with atomic_write(self.folder / PREVIEW_FILE, overwrite=True) as file:
-            write_picture(Picture(grid), file)
-
-    def _log(self, **facts: float) -> None:
-        with open(self.folder / LOG_FILE, "a") as file:
-            file.write(json.dumps(facts) + "\n")
+        picks = torch.randint(config.k, (2 * PICTURED, config.levels), generator=torch.Generator().manual_seed(0))
+        samples = torch.split(self.average.replay(picks.to(self.world.device)).image, PICTURED)
+        return grid(rows), grid(samples)
 
     def save(self) -> None:
-        """Write the state that `resume` reads: weights, moving average, moments, counters, random state, position."""
-        tensors = {"generator": self.generator.get_state()}
+        """Write the state that `resume` reads: weights, moving average, moments, counters, position; and the recipe."""
+        if not self.world.leads:
+            return
+        tensors: dict[str, Tensor] = {}
         for prefix, part in (("network.", self.network.state_dict()), ("average.", self.average.state_dict()),
                              ("optimizer.", flatten_optimizer(self.optimizer))):
             tensors |= {prefix + name: tensor for name, tensor in part.items()}
         facts = {"train": asdict(self.config), "network": self.network.config.to_json(), "step": self.step,
-                 "splits": self.splits, "best_psnr": self.best_psnr if math.isfinite(self.best_psnr) else None}
+                 "splits": self.splits, "best_psnr": self.best_psnr if math.isfinite(self.best_psnr) else None,
+                 "scaler": self.scaler.state_dict()}
         save_state(self.folder / STATE_FILE, tensors, facts)
 
 

@@ -30,7 +30,7 @@ NETWORKS: dict[str, AnyConfig] = {
 
 
 def main() -> None:
-    face = to_pixels(Faces(64).images([TEST_SEEDS[0]]))[0][:, :48]  # not square, and not the networks' size
+    face = to_pixels(Faces(64).draw([TEST_SEEDS[0]]))[0][:, :48]  # not square, and not the networks' size
     for name, network in NETWORKS.items():
         if (HERE / f"{name}.safetensors").exists():
             continue

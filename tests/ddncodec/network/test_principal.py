@@ -18,6 +18,7 @@ from ddncodec.network.generator import build
 from ddncodec.network.principal import Head, PrincipalGenerator
 from ddncodec.network.spectrum import Spectrum
 from ddncodec.network.trees import Cells, SplitTrees
+from ddncodec.samplers import Chance
 from ddncodec.training.principal_start import couple, fit_axes, fit_head, start_principal
 from ddncodec.weights import FORMAT, load_network, read_info
 
@@ -105,7 +106,7 @@ def test_a_head_learns_what_is_missing_and_how_much() -> None:
 def test_gradients_reach_heads_and_steps(network: PrincipalGenerator) -> None:
     trained = build(network.config)
     trained.load_state_dict(network.state_dict())
-    trained.loss(faces(8), 4.0, torch.Generator()).backward()
+    trained.loss(faces(8), 4.0, Chance(0, 8)).total.backward()
     gradients = {name: parameter.grad for name, parameter in trained.named_parameters()}
     assert all(gradient is not None for gradient in gradients.values())
     for name in ("trees.steps", "heads.0.mean.weight", "heads.0.log_scale.1.weight"):

@@ -1,22 +1,18 @@
-"""What augmentation keeps, what it changes, and that it is decided by its generator alone."""
+"""What augmentation keeps, what it changes, and that an image's seed alone decides it."""
 
 import torch
 from torch import Tensor
 
-from ddncodec.training.augment import augment
+from ddncodec.training.augment import DRAWS, Draws, _reframe, _relight, augment
 
 
 def images(count: int) -> Tensor:
     return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def test_without_a_share_half_are_mirrored_and_the_rest_untouched() -> None:
     before = images(400)
-    after = augment(before, 0.0, seeded())
+    after = augment(before, 0.0, range(400))
     kept = (after == before).flatten(1).all(1)
     mirrored = (after == before.flip(3)).flatten(1).all(1)
     assert (kept ^ mirrored).all()
@@ -25,7 +21,7 @@ def test_without_a_share_half_are_mirrored_and_the_rest_untouched() -> None:
 
 def test_a_share_is_changed_and_stays_an_image() -> None:
     before = images(400)
-    after = augment(before, 0.25, seeded())
+    after = augment(before, 0.25, range(400))
     same = (after == before).flatten(1).all(1) | (after == before.flip(3)).flatten(1).all(1)
     assert 60 < (~same).sum() < 140
     assert after.shape == before.shape
@@ -33,7 +29,18 @@ def test_a_share_is_changed_and_stays_an_image() -> None:
     assert after.isfinite().all()
 
 
-def test_the_generator_decides() -> None:
+def test_a_seed_decides_what_becomes_of_its_image_whatever_else_is_in_the_batch() -> None:
     before = images(20)
-    assert torch.equal(augment(before, 0.5, seeded()), augment(before, 0.5, seeded()))
-    assert not torch.equal(augment(before, 0.5, seeded()), augment(before, 0.5, seeded(1)))
+    whole = augment(before, 0.5, range(20))
+    parts = torch.cat([augment(before[:7], 0.5, range(7)), augment(before[7:], 0.5, range(7, 20))])
+    torch.testing.assert_close(parts, whole)
+    assert not torch.equal(augment(before, 0.5, range(20, 40)), whole)
+
+
+def test_every_draw_is_used_once() -> None:
+    """A number that is drawn and not used would be waste; one that is missing an error."""
+    draws = Draws(torch.zeros(1, DRAWS))
+    for _ in range(2):
+        draws.chance(0.5)
+    _relight(_reframe(images(1), draws), draws)
+    assert draws._used == DRAWS

@@ -11,12 +11,17 @@ from safetensors.torch import load_file
 from ddncodec.errors import BadCheckpoint, DataMissing, InputMissing
 from ddncodec.network.config import NetworkConfig, PrincipalConfig
 from ddncodec.network.split_and_prune import MIN_PICKS
+from ddncodec.samplers import Chance
 from ddncodec.training.checkpoint import load_state
+from ddncodec.training.config import TrainConfig
 from ddncodec.training.data import Folder
-from ddncodec.training.trainer import BEST_FILE, LOG_FILE, PREVIEW_FILE, STATE_FILE, TrainConfig, Trainer
+from ddncodec.training.distributed import World
+from ddncodec.training.recipe import Recipe
+from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
+from ddncodec.training.watch import LOG_FILE, PREVIEW_FILE
 from ddncodec.weights import load_network, read_info
 
-CPU = torch.device("cpu")
+CPU = World(torch.device("cpu"))
 PLANES = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
 CONV = NetworkConfig.default(4, 12, 8, channels=8, planes=0)
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
@@ -49,9 +54,9 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
     network: NetworkConfig, config: TrainConfig, tmp_path: Path
 ) -> None:
-    unbroken = Trainer.create(tmp_path / "unbroken", network, config, CPU)
+    unbroken = Trainer.create(tmp_path / "unbroken", Recipe(network, config), CPU)
     # Make splits happen, and after the break too.
-    broken = Trainer.create(tmp_path / "broken", network, config, CPU)
+    broken = Trainer.create(tmp_path / "broken", Recipe(network, config), CPU)
     for trainer in (unbroken, broken):
         trainer.network.layers[-1].usage[:, 0] = 2.2 * MIN_PICKS
         trainer.network.layers[-1].usage[:, 1:] = 0.55 * MIN_PICKS
@@ -73,7 +78,7 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
 
 
 def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path / "mine", PLANES, config, CPU)
+    trainer = Trainer.create(tmp_path / "mine", Recipe(PLANES, config), CPU)
     measured = [progress.psnr for progress in trainer.run() if progress.psnr is not None]
     info = read_info(tmp_path / "mine" / BEST_FILE)
     assert (info.name, info.config) == ("mine", PLANES)
@@ -89,12 +94,12 @@ def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, 
 @pytest.mark.parametrize("network", [PLANES, CONV])
 def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, tmp_path: Path) -> None:
     run = replace(config, steps=100, lr=3e-3, node_lr=9e-3, save_every=100, validate_every=100)
-    trainer = Trainer.create(tmp_path, network, run, CPU)
-    images = trainer.source.batch(0, 36)
+    trainer = Trainer.create(tmp_path, Recipe(network, run), CPU)
+    images = trainer.source.images(range(36))
 
     def loss() -> float:
         with torch.no_grad():
-            return trainer.network.loss(images, run.final_weight, trainer.generator).item()
+            return trainer.network.loss(images, run.final_weight, Chance(0, 36)).total.item()
 
     before = loss()
     list(trainer.run())
@@ -103,11 +108,11 @@ def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, t
 
 def test_a_principal_run_couples_its_picks_and_resumes_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
     run = replace(config, head_steps=3, couple_images=40, couple_at=0.5, augment=0.5)
-    unbroken = Trainer.create(tmp_path / "unbroken", PRINCIPAL, run, CPU)
+    unbroken = Trainer.create(tmp_path / "unbroken", Recipe(PRINCIPAL, run), CPU)
     for progress in unbroken.run():
         dithered = bool(unbroken.network.state_dict()["trees.dither"].any())
         assert dithered == (progress.step > 4)
-    broken = Trainer.create(tmp_path / "broken", PRINCIPAL, run, CPU)
+    broken = Trainer.create(tmp_path / "broken", Recipe(PRINCIPAL, run), CPU)
     for progress in broken.run():
         if progress.step == 4:  # saved just before the picks are coupled
             broken.request_stop()
@@ -118,12 +123,12 @@ def test_a_principal_run_couples_its_picks_and_resumes_bit_for_bit(config: Train
 
 
 def test_moments_and_average_follow_a_split(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path, PLANES, replace(config, ema=1.0), CPU)
-    trainer.train_step(trainer.source.batch(0, 6))
+    trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, ema=1.0)), CPU)
+    trainer.train_step()
     layer, averaged = trainer.network.layers[-1], trainer.average.layers[-1]
     layer.usage[:] = MIN_PICKS
     layer.usage[0] = torch.tensor([0.0, 3, 1, 1]) * MIN_PICKS
-    trainer._follow()
+    trainer._follow(torch.zeros(12, 4))
     moments = trainer.optimizer.state[layer.nodes]
     for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
         assert torch.equal(moment[0, 0], moment[0, 1])
@@ -133,14 +138,14 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, tmp_path: Path)
 
 
 def test_autocast_to_bfloat16_trains(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path, PLANES, replace(config, bfloat16=True, steps=2), CPU)
+    trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, precision="bfloat16", steps=2)), CPU)
     assert all(np.isfinite(progress.loss) for progress in trainer.run())
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_run_on_cuda_saves_what_the_cpu_resumes(config: TrainConfig, tmp_path: Path) -> None:
-    list(Trainer.create(tmp_path, PLANES, config, torch.device("cuda")).run())
+    list(Trainer.create(tmp_path, Recipe(PLANES, config), World(torch.device("cuda"))).run())
     assert load_file(tmp_path / STATE_FILE)
 
 
@@ -153,7 +158,7 @@ def test_a_state_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_state_of_another_shape_is_refused(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path, PLANES, replace(config, steps=1), CPU)
+    trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, steps=1)), CPU)
     list(trainer.run())
     trainer.network.config = replace(PLANES, leak=2)
     trainer.save()
@@ -165,13 +170,13 @@ def test_a_folder_is_passed_over_whole_in_an_order_that_its_seed_decides(photos:
     source = Folder(photos, 8, seed=3)
     assert source.skipped == 1
     assert len(source.validation(100)) == 2
-    passes = [torch.cat([source.batch(step, 2) for step in range(first, first + 19)]) for first in (0, 19)]
+    passes = [source.images(range(first, first + 38)) for first in (0, 38)]
     keys = [sorted(image.sum().item() for image in images) for images in passes]
     assert keys[0] == keys[1]
     assert len(set(keys[0])) == 38
     assert not torch.equal(*passes)
-    assert torch.equal(Folder(photos, 8, seed=3).batch(7, 5), source.batch(7, 5))
-    assert not torch.equal(Folder(photos, 8, seed=4).batch(7, 5), source.batch(7, 5))
+    assert torch.equal(Folder(photos, 8, seed=3).images(range(35, 40)), source.images(range(35, 40)))
+    assert not torch.equal(Folder(photos, 8, seed=4).images(range(35, 40)), source.images(range(35, 40)))
 
 
 def test_no_images_are_told_of(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""How a run trains: a frozen dataclass, stored with the run's state and written in a recipe's [train] table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ddncodec.errors import BadRecipe
+from ddncodec.training.data import TRAIN_SEEDS
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a run trains. Raises BadRecipe for numbers that no run can have.
+
+    data: where the images are, or None for the synthetic faces. cache: a folder that keeps what was drawn or
+    decoded; None is the run's own, and draws faces anew. faces: how many of their training seeds to take, over and
+    over. augment: None takes the images as they are; a share mirrors half of them and changes framing, light and
+    background of so many.
+
+    steps, warmup, validate_every, save_every: in steps of `batch` images, which all processes together work
+    through in `accumulate` parts each. lr: Adam's rate. node_lr: the output nodes' own, since the many levels of
+    a block add up; None is a twentieth of `lr` for nodes that start from data and a tenth for random ones. Both
+    decay to zero along half a cosine. final_weight: weight of the refined output's loss beside the mean of all
+    levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
+    gradient's norm. precision: what the dense parts compute in; distances stay in float32.
+    checkpoint_activations: forget activations and compute them twice. compile: by torch.compile.
+
+    start_images: how many images the planes and nodes are fitted to before the first step; 0 starts from random
+    nodes. head_steps: of each head of a principal generator, before the first step; couple_at: the share of the
+    steps after which its picks are coupled, on couple_images images.
+    """
+
+    data: str | None = None
+    cache: str | None = None
+    faces: int = len(TRAIN_SEEDS)
+    augment: float | None = None
+    seed: int = 0
+    steps: int = 20_000
+    batch: int = 64
+    accumulate: int = 1
+    lr: float = 5e-4
+    node_lr: float | None = None
+    warmup: int = 100
+    final_weight: float = 4.0
+    ema: float = 0.998
+    clip: float = 1.0
+    precision: str = "float32"
+    checkpoint_activations: bool = False
+    compile: bool = False
+    start_images: int = 10_000
+    head_steps: int = 1_000
+    couple_at: float = 0.6
+    couple_images: int = 20_000
+    validation_images: int = 256
+    validate_every: int = 200
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "couple_images", "validation_images", "validate_every",
+                     "save_every"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        for name in ("lr", "warmup", "final_weight", "clip", "start_images", "head_steps"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative")
+        _require(self.node_lr is None or self.node_lr >= 0, "node_lr must not be negative")
+        _require(0 <= self.seed < 2**63, "seed must be 0 to 2^63 − 1")
+        _require(0 <= self.ema <= 1, "ema must be 0 to 1")
+        _require(self.augment is None or 0 <= self.augment <= 1, "augment must be 0 to 1")
+        _require(1_000 <= self.faces <= len(TRAIN_SEEDS), f"faces must be 1,000 to {len(TRAIN_SEEDS):,}")
+        _require(self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}")
+
+    def share(self, processes: int) -> int:
+        """How many images of a step each process works through at once. Raises BadRecipe if they cannot be shared."""
+        parts = processes * self.accumulate
+        _require(self.batch % parts == 0, f"a batch of {self.batch} images cannot be shared among {processes} "
+                                          f"processes in {self.accumulate} parts each")
+        return self.batch // parts
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadRecipe(message)

@@ -1,0 +1,75 @@
+"""What a run will take of each of its processes, found by two small steps of the network itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddncodec.network.generator import Generator, build
+from ddncodec.samplers import Chance
+from ddncodec.training.recipe import Recipe
+
+PROBES = (1, 3)  # images; what a step keeps for its way back grows linearly with them
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """parameters: trained numbers. flops_per_image: of a forward and backward pass. images: at once in a process.
+
+    weight_bytes: of the network and its moving average. gradient_bytes, optimizer_bytes: Adam's two moments.
+    activation_bytes: what a pass over the images keeps for the way back; what an operation needs for a moment only
+    is not in it.
+    """
+
+    parameters: int
+    flops_per_image: int
+    images: int
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All of the above."""
+        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
+
+
+def estimate(recipe: Recipe, device: torch.device, processes: int = 1) -> Estimate:
+    """What a run of this recipe takes of each of so many processes. Raises BadRecipe."""
+    images = recipe.train.share(processes)
+    network = build(recipe.network).to(device)
+    network.checkpoint_activations = recipe.train.checkpoint_activations
+    (few, flops), (more, _) = (_probe(network, recipe, count, device) for count in PROBES)
+    each = (more - few) / (PROBES[1] - PROBES[0])
+    parameters = sum(p.numel() for p in network.parameters())
+    gradients = sum(p.numel() * p.element_size() for p in network.parameters())
+    weights = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    return Estimate(parameters, flops // PROBES[0], images, 2 * weights, gradients, 2 * gradients,
+                    round(few + each * (images - PROBES[0])))
+
+
+def _probe(network: Generator, recipe: Recipe, count: int, device: torch.device) -> tuple[int, int]:
+    """Bytes that a pass over so many images keeps, and the FLOPs of it and of the way back."""
+    side = recipe.network.resolution
+    images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+    ours = {p.untyped_storage().data_ptr() for p in network.state_dict(keep_vars=True).values()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in ours:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    precision = recipe.train.precision
+    with FlopCounterMode(display=False) as counter:
+        with saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast(
+                device.type, getattr(torch, precision), enabled=precision != "float32"):
+            loss = network.loss(images, recipe.train.final_weight, Chance(0, count))
+        loss.total.backward()  # type: ignore[no-untyped-call]
+    return sum(kept.values()), counter.get_total_flops()
