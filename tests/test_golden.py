@@ -28,4 +28,5 @@ def test_golden_files_cover_both_generators_and_what_each_can_be_made_of() -> No
     assert {config.k for config in configs} >= {2, 3, 16}
     assert {config.stages[-1].planes > 0 for config in configs if isinstance(config, NetworkConfig)} == {True, False}
     assert {config.k for config in configs if isinstance(config, PrincipalConfig)} == {2, 8}
-    assert len(STREAMS) >= 10
+    assert {bool(config.refiner) for config in configs if isinstance(config, PrincipalConfig)} == {True, False}
+    assert len(STREAMS) >= 12

@@ -16,6 +16,8 @@ MAX_RESOLUTION = 1_024
 MAX_WIDTH = 4_096
 MAX_DEPTH = 16
 SEGMENTS = 8  # each but the first begins with a head; more adapt more, and cost more
+REFINER = (48, 80, 96)  # twice as wide makes the file larger than 32 MB
+LISTS = ("frequencies", "segments", "refiner")
 BLOCK_BITS = 36  # levels of one block do not condition each other's features: more blocks adapt more, and cost more
 
 
@@ -129,7 +131,8 @@ class PrincipalConfig:
     axes: principal axes that a prediction has; the first `coded_axes` of them can be split, `depth` times each.
     frequencies: for each of three principal colours, how many of its lowest frequencies the axes are made of.
     width: of the heads. segments: levels between one head and the next.
-    block_bits: splits whose order is decided at once, a multiple of log2 K.
+    block_bits: splits whose order is decided at once, a multiple of log2 K. refiner: widths of the convolutions
+    that draw what the picks imply, from half of the resolution on down; none in the oldest checkpoints.
 
     Raises BadCheckpoint when the fields do not describe a network.
     """
@@ -145,6 +148,7 @@ class PrincipalConfig:
     width: int
     segments: tuple[int, ...]
     block_bits: int
+    refiner: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _require(_power_of_two(self.k) and 2 <= self.k <= MAX_K,
@@ -160,6 +164,9 @@ class PrincipalConfig:
                  "a segment has at least one level")
         _require(self.level_bits <= self.block_bits <= self.coded_axes and self.block_bits % self.level_bits == 0,
                  f"a block's bits must be a multiple of {self.level_bits}, at most the coded axes")
+        _require(all(1 <= width <= MAX_WIDTH for width in self.refiner) and
+                 self.resolution % 2 ** len(self.refiner) == 0,
+                 f"a refiner has widths of 1 to {MAX_WIDTH}, and halves the resolution for each")
         _require_levels(self.levels)
 
     @property
@@ -198,10 +205,13 @@ class PrincipalConfig:
         edges = sorted({0, *ends, levels})
         return cls(k=k, resolution=resolution, axes=axes, coded_axes=coded, depth=8, frequencies=frequencies,
                    width=width, segments=tuple(after - before for before, after in pairwise(edges)),
-                   block_bits=block * level_bits)
+                   block_bits=block * level_bits, refiner=REFINER[: resolution.bit_length() - 1])
 
     def to_json(self) -> str:
-        return json.dumps({"generator": self.generator} | asdict(self), separators=(",", ":"), sort_keys=True)
+        fields = {"generator": self.generator} | asdict(self)
+        if not self.refiner:
+            del fields["refiner"]  # as checkpoints wrote it that know none: their ids are made of this text
+        return json.dumps(fields, separators=(",", ":"), sort_keys=True)
 
 
 AnyConfig = NetworkConfig | PrincipalConfig
@@ -213,7 +223,7 @@ def config_from_json(text: str) -> AnyConfig:
         fields = json.loads(text)
         if fields.get("generator") == PrincipalConfig.generator:
             del fields["generator"]
-            lists: dict[str, Any] = {name: _integers(fields.pop(name)) for name in ("frequencies", "segments")}
+            lists: dict[str, Any] = {name: _integers(fields.pop(name, ())) for name in LISTS}
             return PrincipalConfig(**(lists | {name: _integer(value) for name, value in fields.items()}))
         stages = tuple(
             Stage(**{name: _integer(value) for name, value in stage.items() if name != "levels"},

@@ -21,6 +21,7 @@ from ddncodec.effort import GREEDY
 from ddncodec.network.config import PrincipalConfig
 from ddncodec.network.coupling import Codebook, Coupling, Trellis, all_picks, level_indices
 from ddncodec.network.generator import Generator, Loss, Reconstruction
+from ddncodec.network.refiner import Refiner
 from ddncodec.network.spectrum import Spectrum
 from ddncodec.network.trees import Cells, SplitTrees
 from ddncodec.samplers import Chance
@@ -28,6 +29,7 @@ from ddncodec.samplers import Chance
 BANDS = 16  # of axes (fewer where there are few), whose energies tell a head how far an image is from the mean
 SCALE_RANK = 32
 MAX_LOG_SCALE = 2.0
+REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner, and of that the share of shorter streams
 
 
 class Chooser(Protocol):
@@ -152,6 +154,7 @@ class PrincipalGenerator(Generator):
         self.coupling: Trellis | Codebook = Trellis() if config.level_bits == 1 else Codebook(config.level_bits)
         self.heads = nn.ModuleList(  # the first segment has nothing to read; the last head refines what comes out
             Head(config, last=i == len(config.segments)) for i in range(1, len(config.segments) + 1))
+        self.refiner = Refiner(config.refiner) if config.refiner else None
         self.register_buffer("deviation", torch.ones(len(config.segments) + 1, config.axes))
 
     @property
@@ -213,11 +216,12 @@ class PrincipalGenerator(Generator):
         picks = []
         for splits in self.splits(chooser, batch, levels):
             picks.append(splits.picks)
-        prediction = self._refined(splits.after, self.config.levels if levels is None else levels)
-        indices = level_indices(torch.cat(picks, 1), self.config.level_bits)
-        return Reconstruction(self.spectrum.synthesise(prediction).clamp(-1, 1), indices)
+        image = self.spectrum.synthesise(self._implied(splits.after, self.config.levels if levels is None else levels))
+        if self.refiner is not None:
+            image = self.refiner(image)
+        return Reconstruction(image.clamp(-1, 1), level_indices(torch.cat(picks, 1), self.config.level_bits))
 
-    def _refined(self, prediction: Tensor, levels: int) -> Tensor:
+    def _implied(self, prediction: Tensor, levels: int) -> Tensor:
         """What the next head makes of the prediction after so many levels."""
         ends = list(accumulate(self.config.segments))
         return self.correct(bisect_left(ends, levels) + 1, prediction)[0]
@@ -235,27 +239,44 @@ class PrincipalGenerator(Generator):
 
     @property
     def dense(self) -> list[nn.Module]:
-        return list(self.heads)
+        return [*self.heads, *([] if self.refiner is None else [self.refiner])]
 
     def loss(self, images: Tensor, final_weight: float, chance: Chance) -> Loss:
         """Mean squared error along a guided pass over images (B, 3, R, R): the mean of the blocks' and the last.
 
-        What no axis reaches is left out: nothing here can lower it. The picks are those of the highest effort,
-        and leave nothing to chance.
+        What no axis reaches is left out: the axes cannot lower it. The picks are those of the highest effort. The
+        refiner learns beside them, without a gradient into them, from some of the images, and from some of those
+        after a block that chance chooses, so that it refines shorter streams as well.
         """
         with torch.autocast(images.device.type, enabled=False):  # distances want float32
             target = self.spectrum.analyse(images)
         pixels = images[0].numel()
-        blocks, levels, picks = [], [], []
+        levels, picks, predictions = [], [], []
         for splits in self.splits(self.nearest(target, greedy=False), len(images)):
-            blocks.append((splits.after - target).square().sum(1).mean())
+            predictions.append(splits.after)
             levels.append(self._level_errors(splits, target))
             picks.append(splits.picks)
-        final = (self._refined(splits.after, self.config.levels) - target).square().sum(1).mean()
+        blocks = torch.stack([(prediction - target).square().sum(1).mean() for prediction in predictions])
+        implied = self._implied(predictions[-1], self.config.levels)
+        final = (implied - target).square().sum(1).mean()
+        total = (blocks.mean() + final_weight * final) / pixels
+        if self.refiner is not None:
+            block = chance.below(len(predictions))
+            shorter = self._implied(predictions[block], sum(map(len, levels[: block + 1])))
+            total = total + final_weight * self._refiner_loss(self.refiner, images, implied, shorter, chance)
         indices = level_indices(torch.cat(picks, 1), self.config.level_bits)
         errors = torch.cat([*levels, final.detach()[None]]) / pixels
-        total = (torch.stack(blocks).mean() + final_weight * final) / pixels
         return Loss(total, errors, indices, torch.ones_like(indices, dtype=torch.bool))
+
+    def _refiner_loss(self, refiner: Refiner, images: Tensor, whole: Tensor, shorter: Tensor, chance: Chance) -> Tensor:
+        """Mean squared error of some refined images, of the whole stream's prediction or of a shorter one's."""
+        taken, cut = (chance.uniform(len(images), 2).to(images.device) < images.new_tensor([REFINED, CUT])).unbind(1)
+        # Where none is taken one is, and counts nothing: in a job of many processes each must have a gradient.
+        chosen = taken.nonzero()[:, 0] if taken.any() else taken.new_zeros(1, dtype=torch.int64)
+        with torch.no_grad():
+            rough = self.spectrum.synthesise(torch.where(cut[:, None], shorter, whole)[chosen])
+        errors: Tensor = (self.through(refiner, rough).float() - images[chosen]).square().flatten(1).mean(1)
+        return (errors * taken[chosen]).sum() / (REFINED * len(images))
 
     @torch.no_grad()
     def _level_errors(self, splits: Splits, target: Tensor) -> Tensor:

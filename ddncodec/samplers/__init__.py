@@ -40,6 +40,10 @@ class Chance:
         self._generator = torch.Generator().manual_seed(seed)
         self._total, self._first = total, first
 
+    def below(self, limit: int) -> int:
+        """The next whole number below a limit, one for the whole batch."""
+        return int(torch.randint(limit, (), generator=self._generator))
+
     def uniform(self, count: int, each: int) -> Tensor:
         """The next `each` numbers in [0, 1) of each of `count` images: (count, each), on the CPU."""
         return torch.rand(self._total, each, generator=self._generator)[self._first : self._first + count]

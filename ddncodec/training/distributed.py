@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from ddncodec.errors import ProcessLost
@@ -89,7 +90,7 @@ def join(device: torch.device) -> Iterator[World]:
     rank = int(os.environ["RANK"])
     try:
         # A restarted job finds the store of its launcher again, with the addresses of processes that are gone.
-        store = distributed.PrefixStore(f"attempt {restarts()}", next(rendezvous("env://"))[0])
+        store = PrefixStore(f"attempt {restarts()}", next(rendezvous("env://"))[0])
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
         yield World(device, rank, size, distributed.new_group(backend="gloo", timeout=PATIENCE))
         distributed.destroy_process_group()

@@ -13,11 +13,14 @@ from ddncodec.codec import load_model
 from ddncodec.images import Picture, write_picture
 from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig
 from ddncodec.pixels import to_pixels
+from ddncodec.training.config import TrainConfig
 from ddncodec.training.data import TEST_SEEDS, Faces
-from ddncodec.training.trainer import TrainConfig, Trainer
+from ddncodec.training.distributed import World
+from ddncodec.training.recipe import Recipe
+from ddncodec.training.trainer import Trainer
 
 HERE = Path(__file__).parent
-# Both generators, powers of two and not, planes and the convolutions' own features, both couplings.
+# Both generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner.
 NETWORKS: dict[str, AnyConfig] = {
     "k2-planes": NetworkConfig.default(2, 96, 16, channels=8, planes=32),
     "k3-conv": NetworkConfig.default(3, 40, 16, channels=8, planes=0),
@@ -26,6 +29,8 @@ NETWORKS: dict[str, AnyConfig] = {
                                     width=16, segments=(24, 36, 36), block_bits=12),
     "k8-principal": PrincipalConfig(k=8, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
                                     width=16, segments=(8, 12, 12), block_bits=12),
+    "k2-refined": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
+                                  width=16, segments=(24, 36, 36), block_bits=12, refiner=(8, 12)),
 }
 
 
@@ -37,7 +42,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             config = TrainConfig(steps=300, batch=16, start_images=2000, head_steps=50, couple_images=1000,
                                  validation_images=16, warmup=5)
-            trainer = Trainer.create(Path(folder) / name, network, config, torch.device("cpu"))
+            trainer = Trainer.create(Path(folder) / name, Recipe(network, config), World(torch.device("cpu")))
             list(trainer.run())
             trainer.validate()
             weights = HERE / f"{name}.safetensors"

@@ -24,7 +24,8 @@ from ddncodec.weights import FORMAT, load_network, read_info
 
 SMALL = PrincipalConfig(k=2, resolution=16, axes=40, coded_axes=24, depth=5, frequencies=(60, 20, 10), width=16,
                         segments=(12, 18, 30), block_bits=12)
-CONFIGS = [SMALL, replace(SMALL, k=8, segments=(4, 6, 10)), replace(SMALL, k=64, segments=(2, 3, 5))]
+CONFIGS = [replace(SMALL, refiner=(8, 12)), replace(SMALL, k=8, segments=(4, 6, 10)),
+           replace(SMALL, k=64, segments=(2, 3, 5))]
 
 
 def faces(count: int, side: int = 16) -> Tensor:
@@ -44,6 +45,8 @@ def network(request: pytest.FixtureRequest) -> PrincipalGenerator:
     with torch.no_grad():
         coefficients = generator.spectrum.analyse(faces(1500))
         couple(generator, coefficients)
+        if generator.refiner is not None:
+            torch.nn.init.normal_(generator.refiner.leave.weight, std=0.01)
     return generator.requires_grad_(False).eval()
 
 
@@ -191,6 +194,7 @@ def test_default_layouts_hold_what_was_asked_for(k: int, resolution: int) -> Non
 
 @pytest.mark.parametrize("change", [
     {"k": 3}, {"k": 1}, {"k": 2**17}, {"resolution": 20}, {"axes": 91}, {"axes": 0}, {"coded_axes": 41}, {"depth": 0},
+    {"refiner": (0,)}, {"refiner": (8,) * 5}, {"refiner": (5_000,)},
     {"depth": 17}, {"frequencies": (60, 20)}, {"frequencies": (60, 20, 257)}, {"width": 0}, {"segments": ()},
     {"segments": (5, 0)}, {"block_bits": 25}, {"block_bits": 0}, {"segments": (70_000,)}, {"k": 4, "block_bits": 11},
 ])
@@ -207,3 +211,35 @@ def test_a_file_cannot_promise_more_heads_than_it_holds(tmp_path: Path, monkeypa
     monkeypatch.setattr(generator, "build", lambda config: pytest.fail("it was laid out"))
     with pytest.raises(BadCheckpoint, match="not those of its configuration"):
         load_network(read_info(path))
+
+
+def test_a_refiner_learns_what_the_axes_cannot_draw() -> None:
+    """Faces with a checkerboard as bright as their mean: no axis has it, but the picture implies it."""
+    config = replace(SMALL, refiner=(8, 12), axes=24, frequencies=(20, 10, 10))
+    network = PrincipalGenerator(config)
+    board = ((torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2 - 1).float()
+    images = faces(600) * 0.7
+    images = images + 0.3 * images.mean((1, 2, 3), keepdim=True).abs() * board
+    start_principal(network, iter([images]), 20)
+    assert network.refiner is not None
+    optimizer = torch.optim.Adam(network.refiner.parameters(), 3e-3)
+
+    def error(levels: int) -> float:
+        return (network.reconstruct(images[:100], levels).image - images[:100]).square().mean().item()
+
+    before = [error(levels) for levels in (30, 60)]
+    trees = network.trees.steps.clone()
+    for step in range(60):
+        optimizer.zero_grad()
+        network.loss(images[100:], 4.0, Chance(step, 500)).total.backward()
+        optimizer.step()
+    assert torch.equal(network.trees.steps, trees)
+    assert all(error(levels) < 0.9 * old for levels, old in zip((30, 60), before, strict=True))
+
+
+def test_a_configuration_without_a_refiner_reads_and_writes_as_it_always_did() -> None:
+    """The id of weights covers this text."""
+    assert "refiner" not in SMALL.to_json()
+    assert config_from_json(SMALL.to_json()) == SMALL
+    refined = replace(SMALL, refiner=(8, 12))
+    assert config_from_json(refined.to_json()) == refined

@@ -28,7 +28,7 @@ from ddncodec.training.watch import LOG_FILE
 
 SINGLE_SHOT = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: with chain dropout
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
-                            segments=(4, 8), block_bits=8)
+                            segments=(4, 8), block_bits=8, refiner=(4, 8))
 # Trains as one process of a job, and leaves its own weights.
 WORKER = """
 import sys
@@ -102,11 +102,12 @@ def job(photos: Path, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Pope
     jobs: list[subprocess.Popen[str]] = []
 
     def start(*options: str) -> "subprocess.Popen[str]":
-        train = ["-m", "ddncodec", "train", "--generator", "single-shot", "--k", "2", "--levels", "8", "--resolution", "8",
-                 "--channels", "4", "--planes", "0", "--batch", "4", "--data", str(photos), "--device", "cpu",
+        train = ["-m", "ddncodec", "train", "--generator", "single-shot", "--k", "2", "--levels", "8", "--resolution",
+                 "8", "--channels", "4", "--planes", "0", "--batch", "4", "--data", str(photos), "--device", "cpu",
                  "--steps", "1000000", "--out", "x"]
         jobs.append(torchrun(2, *options, *train, cwd=tmp_path))
-        wait_for(lambda: jobs[-1].poll() is not None or (tmp_path / "x" / STATE_FILE).exists() and step(tmp_path) > 0)
+        state = tmp_path / "x" / STATE_FILE
+        wait_for(lambda: jobs[-1].poll() is not None or (state.exists() and step(tmp_path) > 0))
         assert jobs[-1].poll() is None
         return jobs[-1]
 
