@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ddncodec.errors import DdnError, OutputFailed
+from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
 from ddncodec_cli.info import info
@@ -28,6 +29,7 @@ app = typer.Typer(
 for command in (encode, decode, info, verify, train):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(dataset, name="dataset")
 
 
 def _version(wanted: bool) -> None:

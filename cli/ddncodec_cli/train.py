@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,9 +124,8 @@ def train(
             if (out / STATE_FILE).exists():
                 raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
             wanted = _recipe(context, recipe)
-            if sys.stderr.isatty() and world.leads:
-                typer.echo("fitting a start to data", err=True)
-            trainer = Trainer.create(out, wanted, world)
+            with _status(world.leads) as tell:
+                trainer = Trainer.create(out, wanted, world, tell)
         stopped = _run(trainer)
         if stopped is not None and world.leads:
             typer.echo(f"stopped at step {trainer.step}; --resume {trainer.folder} goes on", err=True)
@@ -151,6 +152,18 @@ def _recipe(context: typer.Context, name: str | None) -> Recipe:
         if name is None:
             raise typer.BadParameter(str(error)) from None
         raise
+
+
+@contextmanager
+def _status(shown: bool) -> Iterator[Callable[[str], None]]:
+    """Tells on a terminal what is being done."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield status.update
 
 
 def _estimate(recipe: Recipe, device: torch.device, as_json: bool) -> None:

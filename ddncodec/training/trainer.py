@@ -29,7 +29,7 @@ from ddncodec.samplers import Chance
 from ddncodec.training.augment import augment
 from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
 from ddncodec.training.config import TrainConfig
-from ddncodec.training.data import Source, open_source
+from ddncodec.training.data import Faces, Packed, Source, pack
 from ddncodec.training.distributed import World
 from ddncodec.training.principal_start import couple, start_principal
 from ddncodec.training.recipe import Recipe
@@ -76,12 +76,9 @@ class Trainer:
     and pictures; several processes must see the same folder.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, world: World) -> None:
-        self.folder, self.config, self.world = folder, recipe.train, world
+    def __init__(self, folder: Path, recipe: Recipe, world: World, source: Source) -> None:
+        self.folder, self.config, self.world, self.source = folder, recipe.train, world, source
         self._share = self.config.share(world.size)
-        cache = Path(self.config.cache) if self.config.cache else None
-        self.source: Source = open_source(self.config.data, recipe.network.resolution, self.config.seed, folder, cache,
-                                          self.config.faces)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = build(recipe.network).to(world.device)
@@ -96,7 +93,7 @@ class Trainer:
         self.network.checkpoint_activations = self.config.checkpoint_activations
         if self.config.compile:
             for part in self.network.dense:
-                part.compile()
+                part.compile(dynamic=False)
         # A codebook has no part in the loss before the picks are coupled.
         rests = isinstance(self.network, PrincipalGenerator) and isinstance(self.network.coupling, Codebook)
         self.objective = world.wrap(Objective(self.network, self.config.final_weight), some_unused=rests)
@@ -107,14 +104,20 @@ class Trainer:
         self._stop = False
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, world: World) -> Trainer:
-        """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing, BadRecipe."""
-        trainer = cls(folder, recipe, world)
+    def create(cls, folder: Path, recipe: Recipe, world: World, tell: Callable[[str], None] = lambda text: None
+               ) -> Trainer:
+        """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing, BadRecipe.
+
+        tell: called with what is being done, as it may take long.
+        """
+        recipe.train.share(world.size)  # refuse before anything is packed
+        trainer = cls(folder, recipe, world, _open_source(folder, recipe, world, tell))
         if world.leads:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(folder / RECIPE_FILE, overwrite=True) as file:
                 file.write(recipe.to_toml().encode())
         if trainer._starts_from_data:
+            tell("fitting a start to data")
             trainer._fit(trainer._start)
         trainer.save()
         return trainer
@@ -127,7 +130,10 @@ class Trainer:
             config = TrainConfig(**facts["train"])
             if steps is not None:
                 config = replace(config, steps=steps)
-            trainer = cls(folder, Recipe(config_from_json(facts["network"]), config), world)
+            recipe = Recipe(config_from_json(facts["network"]), config)
+            packed = _pack_folder(folder, config) / facts["packed"] if facts["packed"] else None
+            trainer = cls(folder, recipe, world, Packed(packed, config.seed) if packed and packed.exists()
+                          else _open_source(folder, recipe, world))
             trainer.network.load_state_dict(_below("network.", tensors))
             trainer.average.load_state_dict(_below("average.", tensors))
             restore_optimizer(trainer.optimizer, _below("optimizer.", tensors))
@@ -321,8 +327,26 @@ class Trainer:
             tensors |= {prefix + name: tensor for name, tensor in part.items()}
         facts = {"train": asdict(self.config), "network": self.network.config.to_json(), "step": self.step,
                  "splits": self.splits, "best_psnr": self.best_psnr if math.isfinite(self.best_psnr) else None,
-                 "scaler": self.scaler.state_dict()}
+                 "scaler": self.scaler.state_dict(),
+                 "packed": self.source.file.name if isinstance(self.source, Packed) else None}
         save_state(self.folder / STATE_FILE, tensors, facts)
+
+
+def _open_source(folder: Path, recipe: Recipe, world: World, tell: Callable[[str], None] = lambda text: None) -> Source:
+    """The recipe's images; rank 0 packs them."""
+    config, resolution = recipe.train, recipe.network.resolution
+    if config.data is None:
+        return Faces(resolution, Path(config.cache) if config.cache else None, config.faces)
+    place = _pack_folder(folder, config)
+    if world.leads:
+        pack(config.data, resolution, place, lambda count: tell(f"packing images: {count:,}"))
+    world.wait()
+    return Packed(pack(config.data, resolution, place), config.seed)
+
+
+def _pack_folder(folder: Path, config: TrainConfig) -> Path:
+    """Where packed images are: in the cache, or else in the run's own folder."""
+    return Path(config.cache) if config.cache else folder
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

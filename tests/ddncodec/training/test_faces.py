@@ -7,8 +7,8 @@ from PIL import Image
 
 from ddncodec.errors import DataMissing
 from ddncodec.pixels import to_pixels
-from ddncodec.training import data
-from ddncodec.training.data import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, FaceGenerator, Faces
+from ddncodec.training.data import faces
+from ddncodec.training.data.faces import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, FaceGenerator, Faces
 
 EXAMPLE = Path(__file__).parents[3] / "examples/face.png"
 
@@ -47,6 +47,6 @@ def test_faces_are_8_bit_pictures_at_any_resolution_up_to_64() -> None:
 
 
 def test_a_generator_that_was_tampered_with_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "FACES_SHA256", "0" * 64)
+    monkeypatch.setattr(faces, "FACES_SHA256", "0" * 64)
     with pytest.raises(DataMissing, match="not the face generator"):
         FaceGenerator.load()

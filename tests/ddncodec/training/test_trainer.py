@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,24 +9,24 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ddncodec.errors import BadCheckpoint, DataMissing, InputMissing
+from ddncodec.errors import BadCheckpoint, InputMissing, NotFinite
 from ddncodec.network.config import NetworkConfig, PrincipalConfig
 from ddncodec.network.split_and_prune import MIN_PICKS
 from ddncodec.samplers import Chance
 from ddncodec.training.checkpoint import load_state
 from ddncodec.training.config import TrainConfig
-from ddncodec.training.data import Folder
 from ddncodec.training.distributed import World
+from ddncodec.training.estimate import estimate
 from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
-from ddncodec.training.watch import LOG_FILE, PREVIEW_FILE
+from ddncodec.training.watch import BOARD_FOLDER, LOG_FILE, PREVIEW_FILE
 from ddncodec.weights import load_network, read_info
 
 CPU = World(torch.device("cpu"))
 PLANES = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
 CONV = NetworkConfig.default(4, 12, 8, channels=8, planes=0)
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
-                            segments=(4, 8), block_bits=8)
+                            segments=(4, 8), block_bits=8, refiner=(4, 8))
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +138,90 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, tmp_path: Path)
     assert near.norm() < 0.1 * far.norm()  # the copy is jittered, and the average has moved a little to it
 
 
-def test_autocast_to_bfloat16_trains(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, precision="bfloat16", steps=2)), CPU)
-    assert all(np.isfinite(progress.loss) for progress in trainer.run())
+@pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_as_float32_does(
+    network: NetworkConfig | PrincipalConfig, precision: str, config: TrainConfig, tmp_path: Path
+) -> None:
+    losses = []
+    for kind in ("float32", precision):
+        run = replace(config, precision=kind, steps=4, head_steps=3, couple_images=40)
+        trainer = Trainer.create(tmp_path / kind, Recipe(network, run), CPU)
+        losses.append([progress.loss for progress in trainer.run()])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] != losses[0]
+    assert [progress.step for progress in Trainer.resume(tmp_path / precision, CPU, steps=5).run()] == [5]
+
+
+@pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
+@pytest.mark.parametrize("change", [{"accumulate": 3}, {"checkpoint_activations": True}], ids=str)
+def test_memory_is_saved_at_no_cost_in_the_result(
+    network: NetworkConfig | PrincipalConfig, change: dict[str, int], config: TrainConfig, tmp_path: Path
+) -> None:
+    run = replace(config, steps=4, head_steps=3, couple_images=40, augment=0.5)
+    for name, settings in (("plain", {}), ("thrifty", change)):
+        list(Trainer.create(tmp_path / name, Recipe(network, replace(run, **settings)), CPU).run())
+    thrifty = state(tmp_path / "thrifty")
+    for name, tensor in state(tmp_path / "plain").items():
+        torch.testing.assert_close(thrifty[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("network", [PLANES, PRINCIPAL])
+def test_checkpointed_activations_are_not_kept(network: NetworkConfig | PrincipalConfig) -> None:
+    kept = [estimate(Recipe(network, TrainConfig(checkpoint_activations=flag)), CPU.device).activation_bytes
+            for flag in (False, True)]
+    assert kept[1] < 0.9 * kept[0]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a compiler")
+def test_compiled_parts_train_alike(config: TrainConfig, tmp_path: Path) -> None:
+    losses = []
+    run = replace(config, steps=2, couple_images=40, head_steps=3)
+    for flag in (False, True):
+        trainer = Trainer.create(tmp_path / str(flag), Recipe(PRINCIPAL, replace(run, compile=flag)), CPU)
+        losses.append([progress.loss for progress in trainer.run()])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("network", "level"), [(CONV, 3), (PLANES, 9)])
+def test_a_loss_that_is_no_number_stops_the_run_at_its_level_and_keeps_the_last_state(
+    network: NetworkConfig, level: int, config: TrainConfig, tmp_path: Path
+) -> None:
+    trainer = Trainer.create(tmp_path, Recipe(network, config), CPU)
+    stopped = trainer.run()
+    for progress in stopped:
+        if progress.step == 5:
+            break
+    first = 0
+    for layer in trainer.network.layers:
+        if first <= level - 1 < first + layer.levels:
+            with torch.no_grad():
+                layer.nodes[level - 1 - first] = torch.nan
+        first += layer.levels
+    weights = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    with pytest.raises(NotFinite, match=f"step 6 is not finite, from level {level} of 12 on"):
+        next(stopped)
+    for name, tensor in trainer.network.state_dict().items():
+        torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0, equal_nan=True)
+    assert load_state(tmp_path / STATE_FILE)[1]["step"] == 4
+    assert [progress.step for progress in Trainer.resume(tmp_path, CPU).run()] == [5, 6, 7, 8]
+
+
+def test_the_board_gets_losses_usage_and_pictures(config: TrainConfig, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    list(Trainer.create(tmp_path, Recipe(PLANES, config), CPU).run())
+    board = EventAccumulator(str(tmp_path / BOARD_FOLDER))
+    board.Reload()
+    log = [json.loads(line) for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    for name in ("loss", "psnr", "usage"):
+        assert [scalar.value for scalar in board.Scalars(name)] == pytest.approx([line[name] for line in log])
+    tags = board.Tags()
+    assert {f"error by resolution/{side}" for side in (1, 2, 4, 8)} <= set(tags["scalars"])
+    assert sum(tag.startswith("error by level/") for tag in tags["scalars"]) == 12
+    assert set(tags["images"]) == {"reconstructions", "samples"}
+    assert all(0 < line["usage"] <= 2 for line in log)  # bits a level of four nodes
 
 
 @pytest.mark.cuda
@@ -166,20 +248,9 @@ def test_a_state_of_another_shape_is_refused(config: TrainConfig, tmp_path: Path
         Trainer.resume(tmp_path, CPU)
 
 
-def test_a_folder_is_passed_over_whole_in_an_order_that_its_seed_decides(photos: Path) -> None:
-    source = Folder(photos, 8, seed=3)
-    assert source.skipped == 1
-    assert len(source.validation(100)) == 2
-    passes = [source.images(range(first, first + 38)) for first in (0, 38)]
-    keys = [sorted(image.sum().item() for image in images) for images in passes]
-    assert keys[0] == keys[1]
-    assert len(set(keys[0])) == 38
-    assert not torch.equal(*passes)
-    assert torch.equal(Folder(photos, 8, seed=3).images(range(35, 40)), source.images(range(35, 40)))
-    assert not torch.equal(Folder(photos, 8, seed=4).images(range(35, 40)), source.images(range(35, 40)))
-
-
-def test_no_images_are_told_of(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(DataMissing):
-            Folder(folder, 8, seed=0)
+def test_a_run_goes_on_when_its_images_are_gone(config: TrainConfig, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    run = replace(config, data=str(tmp_path / "photos"), steps=2)
+    list(Trainer.create(tmp_path / "x", Recipe(CONV, run), CPU).run())
+    shutil.rmtree(tmp_path / "photos")
+    assert [progress.step for progress in Trainer.resume(tmp_path / "x", CPU, steps=4).run()] == [3, 4]

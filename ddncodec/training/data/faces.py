@@ -1,25 +1,19 @@
-"""Where training images come from: synthetic faces drawn by seed, or a folder of images.
-
-A source's batches are a function of the step alone, so that a resumed run sees exactly what it would have.
-"""
+"""Synthetic faces, drawn by seed: endless data for training, with seeds set apart for validation and figures."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddncodec.errors import DataMissing, DdnError
+from ddncodec.errors import DataMissing
 from ddncodec.files import atomic_write, open_input
-from ddncodec.images import READ_SUFFIXES, Pixels, fit, read_picture
-from ddncodec.network.config import MAX_RESOLUTION
+from ddncodec.images import Pixels
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.samplers import downsample
 
@@ -31,18 +25,6 @@ FACES_PER_FILE = 1_000
 TRAIN_SEEDS = range(1_000_000)
 VALIDATION_SEEDS = range(1_000_000, 1_010_000)
 TEST_SEEDS = range(2_000_000, 2_001_000)
-
-
-class Source(Protocol):
-    """Images (B, 3, R, R) in [−1, 1] at the 256 values of 8-bit pictures, on the CPU."""
-
-    def images(self, positions: range) -> Tensor:
-        """The training images at these positions of an endless stream."""
-        ...
-
-    def validation(self, count: int) -> Tensor:
-        """Up to `count` images that no training batch holds, always the same ones."""
-        ...
 
 
 class FaceGenerator(nn.Sequential):
@@ -122,46 +104,3 @@ class Faces:
 
     def validation(self, count: int) -> Tensor:
         return self.draw(VALIDATION_SEEDS[:count])
-
-
-class Folder:
-    """All images below a folder, area-resampled to R×R; every twentieth is kept for validation.
-
-    Unreadable files are found once, at the start, and counted in `skipped`. Raises DataMissing.
-    """
-
-    def __init__(self, folder: Path, resolution: int, seed: int) -> None:
-        if not folder.is_dir():
-            raise DataMissing(f"{folder} is not a folder")
-        if resolution > MAX_RESOLUTION:
-            raise DataMissing(f"a resolution of {resolution} is more than {MAX_RESOLUTION}")
-        self._seed = seed
-        self.skipped = 0
-        images = np.stack(list(self._read(folder, resolution)) or [np.empty(0, np.uint8)])
-        if len(images) < 2:
-            raise DataMissing(f"{folder} holds fewer than two readable images")
-        held_out = np.arange(len(images)) % 20 == 1
-        self._training, self._validation = images[~held_out], images[held_out]
-
-    def _read(self, folder: Path, resolution: int) -> Iterator[np.ndarray]:
-        for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in READ_SUFFIXES):
-            try:
-                with open_input(path) as file:
-                    yield fit(read_picture(file).pixels, resolution)
-            except DdnError:
-                self.skipped += 1
-
-    def images(self, positions: range) -> Tensor:
-        """Passes over the folder in an order that the seed decides, a new one for each pass."""
-        count = len(self._training)
-        places = [divmod(position, count) for position in positions]
-        orders = {epoch: np.random.default_rng([self._seed, epoch]).permutation(count) for epoch, _ in places}
-        return to_tensor(self._training[[orders[epoch][place] for epoch, place in places]])
-
-    def validation(self, count: int) -> Tensor:
-        return to_tensor(self._validation[:count])
-
-
-def open_source(data: str | None, resolution: int, seed: int, folder: Path, cache: Path | None, faces: int) -> Source:
-    """The synthetic faces, or the images of a path."""
-    return Faces(resolution, cache, faces) if data is None else Folder(Path(data), resolution, seed)

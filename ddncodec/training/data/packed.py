@@ -1,0 +1,105 @@
+"""Pictures packed into one file at a model's resolution: a million of them need no memory, and processes share it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ddncodec.errors import BadCheckpoint, DataMissing
+from ddncodec.files import atomic_write, open_input
+from ddncodec.images import Pixels, fit
+from ddncodec.network.config import MAX_RESOLUTION
+from ddncodec.pixels import to_tensor
+from ddncodec.training.data.pictures import listing, pictures
+
+HEADER = 128  # bytes of an .npy file before its data
+HELD_OUT = 20  # every so many-th image is for validation
+
+
+def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] = lambda count: None) -> Path:
+    """The file (N, R, R, 3) in the folder of all pictures of a path, area-resampled to R×R; made unless it is there.
+
+    Its name covers the data's names, sizes and times: changed data is packed anew. What cannot be read is skipped
+    and counted. told: called with the number of pictures so far. Raises InputMissing, DataMissing, OutputFailed.
+    """
+    if resolution > MAX_RESOLUTION:
+        raise DataMissing(f"a resolution of {resolution} is more than {MAX_RESOLUTION}")
+    identity = hashlib.sha256(json.dumps([data, resolution, listing(data)]).encode()).hexdigest()[:16]
+    target = folder / f"images-{resolution}-{identity}.npy"
+    if target.exists():
+        return target
+    skipped: list[str] = []
+
+    def readable() -> Iterator[Pixels]:
+        for entry in pictures(data):
+            if isinstance(entry.content, np.ndarray):
+                yield fit(entry.content, resolution)
+            else:
+                skipped.append(entry.name)
+
+    found = readable()
+    first = list(islice(found, 2))
+    if len(first) < 2:
+        raise DataMissing(f"{data} holds fewer than two readable images")
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(target, overwrite=True) as file:
+        file.seek(HEADER)
+        count = 0
+        for count, pixels in enumerate(chain(first, found), 1):
+            file.write(pixels.tobytes())
+            told(count)
+        file.seek(0)
+        shape = (count, resolution, resolution, 3)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        assert file.tell() == HEADER
+    with atomic_write(_notes(target), overwrite=True) as file:
+        file.write(json.dumps({"data": data, "skipped": len(skipped)}).encode())
+    return target
+
+
+class Packed:
+    """The images of a file that `pack` made; every twentieth is kept for validation.
+
+    seed: of the order of the images. skipped: how many were unreadable. Raises InputMissing, BadCheckpoint.
+    """
+
+    def __init__(self, file: Path, seed: int) -> None:
+        self.file, self._seed = file, seed
+        open_input(file).close()
+        try:
+            with open_input(_notes(file)) as notes:
+                self.skipped = int(json.load(notes)["skipped"])
+            images: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            raise BadCheckpoint(f"{file} is not a file of packed images: {error}") from None
+        if images.dtype != np.uint8 or images.ndim != 4 or len(images) < 2 or images.shape[3] != 3:
+            raise BadCheckpoint(f"{file} is not a file of packed images")
+        held_out = np.arange(len(images)) % HELD_OUT == 1
+        self._images: npt.NDArray[np.uint8] = images
+        self._order = lru_cache(maxsize=2)(self._shuffled)  # a step has images of two passes at most, as a rule
+        self._training, self._validation = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def images(self, positions: range) -> Tensor:
+        """Passes over the images in an order that the seed decides, a new one for each pass."""
+        count = len(self._training)
+        places = [divmod(position, count) for position in positions]
+        return to_tensor(self._images[self._training[[self._order(epoch)[place] for epoch, place in places]]])
+
+    def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
+        return np.random.default_rng([self._seed, epoch]).permutation(len(self._training))
+
+    def validation(self, count: int) -> Tensor:
+        return to_tensor(self._images[self._validation[:count]])
+
+
+def _notes(file: Path) -> Path:
+    return file.with_suffix(".json")

@@ -1,0 +1,203 @@
+"""Training images from a folder, archives, shards and arrays: the same images, whatever holds them."""
+
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, InputMissing
+from ddncodec.images import Pixels
+from ddncodec.training.data import Packed, pack
+from ddncodec.training.data.pictures import pictures
+
+BROKEN = b"no picture"
+
+
+def draw(grey: bool = False) -> Pixels:
+    """(24, 10, 12, 3), or (24, 10, 12) grey."""
+    images = np.random.default_rng(0).integers(0, 256, (24, 10, 12, 3), np.uint8)
+    return images[..., 0] if grey else images
+
+
+def png(pixels: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def files(images: Pixels) -> dict[str, bytes]:
+    return {f"sub/{i:02}.png": png(image) for i, image in enumerate(images)} | {"sub/broken.png": BROKEN, "a.txt": b"x"}
+
+
+def folder(path: Path, images: Pixels) -> str:
+    for name, data in files(images).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(data)
+    return str(path)
+
+
+def zipped(path: Path, images: Pixels) -> str:
+    with zipfile.ZipFile(path.with_suffix(".zip"), "w") as archive:
+        for name, data in files(images).items():
+            archive.writestr(name, data)
+    return str(path.with_suffix(".zip"))
+
+
+def tarred(path: Path, images: Pixels, suffix: str = ".tar.gz") -> str:
+    target = path.with_name(path.name + suffix)
+    with tarfile.open(target, "w:gz" if suffix.endswith("gz") else "w") as archive:
+        for name, data in files(images).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return str(target)
+
+
+def shards(path: Path, images: Pixels) -> str:
+    pytest.importorskip("webdataset")
+    for number, part in enumerate((images[:10], images[10:])):
+        made = tarred(path.with_name(f"part{number}"), part, ".tar")
+        Path(made).rename(path.with_name(f"{path.name}-{number}.tar"))
+    return str(path.with_name(path.name + "-{0..1}.tar"))
+
+
+@pytest.mark.parametrize("make", [zipped, tarred, shards])
+def test_an_archive_holds_what_the_folder_did_and_what_is_broken_is_counted(
+    make: Callable[[Path, Pixels], str], tmp_path: Path
+) -> None:
+    expected = Packed(pack(folder(tmp_path / "folder", draw()), 8, tmp_path / "x"), seed=1)
+    found = Packed(pack(make(tmp_path / "data", draw()), 8, tmp_path / "x"), seed=1)
+    assert torch.equal(found.images(range(50)), expected.images(range(50)))
+    assert torch.equal(found.validation(9), expected.validation(9))
+    assert expected.skipped == 1
+    assert found.skipped == (2 if make is shards else 1)  # each shard has a broken one
+
+
+def cifar(path: Path, images: Pixels) -> str:
+    np.savez(path, labels=np.arange(24), images=images.transpose(0, 3, 1, 2))
+    return f"{path}.npz"
+
+
+def mnist(path: Path, images: Pixels) -> str:
+    data = struct.pack(">HBBIII", 0, 8, 3, *images.shape) + images.tobytes()
+    with gzip.open(f"{path}-idx3-ubyte.gz", "wb") as file:
+        file.write(data)
+    return f"{path}-idx3-ubyte.gz"
+
+
+@pytest.mark.parametrize(("make", "grey"), [(cifar, False), (mnist, True)])
+def test_arrays_hold_what_a_folder_would(
+    make: Callable[[Path, Pixels], str], grey: bool, tmp_path: Path
+) -> None:
+    found = list(pictures(make(tmp_path / "data", draw(grey))))
+    expected = [image for image in draw(grey)]
+    assert len(found) == len(expected)
+    for entry, image in zip(found, expected, strict=True):
+        assert isinstance(entry.content, np.ndarray)
+        assert np.array_equal(entry.content, image if image.ndim == 3 else np.stack([image] * 3, 2))
+
+
+def test_cifars_own_rows_are_pictures(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", data=images.transpose(0, 3, 1, 2).reshape(5, 3072))
+    assert all(np.array_equal(entry.content, image)  # type: ignore[arg-type]
+               for entry, image in zip(pictures(str(tmp_path / "x.npz")), images, strict=True))
+
+
+def test_positions_and_the_seed_alone_decide_the_order(tmp_path: Path) -> None:
+    file = pack(folder(tmp_path / "data", draw()), 8, tmp_path)
+    source = Packed(file, seed=3)
+    whole = source.images(range(60))
+    assert torch.equal(torch.cat([source.images(range(7)), Packed(file, seed=3).images(range(7, 60))]), whole)
+    assert not torch.equal(Packed(file, seed=4).images(range(60)), whole)
+    passes = torch.split(whole[:44], 22)  # two of 24 are kept for validation
+    first, second = (sorted(image.sum().item() for image in part) for part in passes)
+    assert first == second
+    assert not torch.equal(*passes)
+
+
+def test_a_pack_is_made_once_and_again_when_the_data_changes(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", draw())
+    told: list[int] = []
+    first = pack(data, 8, tmp_path / "x", told.append)
+    assert told == list(range(1, 25))
+    assert pack(data, 8, tmp_path / "x", told.append) == first
+    assert len(told) == 24
+    assert pack(data, 4, tmp_path / "x") != first
+    (tmp_path / "data/new.png").write_bytes(png(draw()[0]))
+    second = pack(data, 8, tmp_path / "x")
+    assert second != first
+    assert len(np.load(second)) == 25
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def npz_of(**members: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.npy", data)
+    return file.getvalue()
+
+
+def npy(shape: tuple[int, ...], data: bytes = b"") -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue() + data
+
+
+def objects() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, x=np.array([{}, []], dtype=object))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("name", "data"), [
+    ("lies.npz", npz_of(x=npy((10**6, 10**6, 3)))), ("short.npz", npz_of(x=npy((2, 8, 8), b"x"))),
+    ("objects.npz", objects()), ("none.npz", npz_of()), ("text.npz", b"text"),
+    ("cut.npz", npz_of(x=npy((2, 8, 8)))[:50]),
+    ("lies-idx3-ubyte", struct.pack(">HBBIII", 0, 8, 3, 2**31, 2**31, 2**31)), ("cut-idx3-ubyte", b"\0\0\x08"),
+    ("labels-idx1-ubyte", struct.pack(">HBBI", 0, 8, 1, 2) + b"ab"),
+    ("floats-idx3-ubyte", struct.pack(">HBB", 0, 13, 3)),
+    ("x-idx3-ubyte.gz", b"no gzip"), ("x.txt", b"text"),
+])
+def test_an_array_file_that_lies_is_refused(name: str, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataMissing) as refusal:
+        list(pictures(str(tmp_path / name)))
+    assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar"])
+def test_a_damaged_archive_is_an_entry_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+    whole = Path((zipped if name == "x.zip" else lambda *rest: tarred(*rest, suffix=".tar"))(tmp_path / "x", draw()))
+    whole.write_bytes(whole.read_bytes()[: 10 * 1024 + 612])  # of a tar: within a picture
+    found = list(pictures(str(whole)))
+    assert isinstance(found[-1].content, DdnError)
+    assert all(isinstance(entry.content, np.ndarray) for entry in found[:-1])
+
+
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    for data in ("x", "x.zip", "x.npz"):
+        with pytest.raises(InputMissing):
+            pack(str(tmp_path / data), 8, tmp_path)
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few/a.png").write_bytes(png(draw()[0]))
+    with pytest.raises(DataMissing, match="few"):
+        pack(str(tmp_path / "few"), 8, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_file_that_is_no_pack_is_refused(tmp_path: Path) -> None:
+    file = pack(folder(tmp_path / "data", draw()), 8, tmp_path)
+    for data in (b"", b"text", npy((5, 8, 8), bytes(320)), npy((10**9, 8, 8, 3))):
+        file.write_bytes(data)
+        with pytest.raises(BadCheckpoint):
+            Packed(file, 0)
