@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench faces metrics clean
+.PHONY: demo test check bench bench-train faces metrics clean
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -18,6 +18,9 @@ check: $(VENV)/installed-dev     ## lint and type-check
 
 bench: $(VENV)/installed-bench   ## selection in Gram space against rendering all K images, and against two peers
 	$(BIN)/python experiments/bench_selection.py
+
+bench-train: $(VENV)/installed-bench   ## the same of one training step
+	$(BIN)/python experiments/bench_selection.py --train
 
 faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
 	$(PIP) --no-deps --require-hashes -r faces.txt
