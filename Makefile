@@ -16,8 +16,9 @@ check: $(VENV)/installed-dev     ## lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-bench   ## selection in Gram space against rendering all K images, and against two peers
+bench: $(VENV)/installed-bench faces   ## selection in Gram space against plain ways; our codec's speed against CompressAI's
 	$(BIN)/python experiments/bench_selection.py
+	$(BIN)/python experiments/bench_codec.py
 
 bench-train: $(VENV)/installed-bench   ## the same of one training step
 	$(BIN)/python experiments/bench_selection.py --train
@@ -25,17 +26,15 @@ bench-train: $(VENV)/installed-bench   ## the same of one training step
 faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
 	$(PIP) --no-deps --require-hashes -r faces.txt
 
-metrics: faces                   ## measure the shipped models on the test seeds and on real faces, and write their metrics.json
+metrics: $(VENV)/installed-peers faces                   ## measure the shipped models on the test seeds and on real faces, and write their metrics.json
 	$(BIN)/python experiments/measure.py
 
 # Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB.
-TRAIN = --augment 0.2 --cache runs/faces --faces 289000 --start-images 100000 --head-steps 800 \
-	--batch 128 --lr 4e-4 --node-lr 1e-4 --steps 12000
 train-%: faces
 	if test -e runs/$*/state.safetensors; then $(BIN)/ddncodec train --resume runs/$*; \
-	else $(BIN)/ddncodec train $(KL) $(TRAIN) --out runs/$*; fi
-train-binddn: KL = --k 2 --l 1152     ## train the shipped BinDDN from nothing
-train-k512: KL = --k 512 --l 128      ## train the shipped K = 512 from nothing
+	else $(BIN)/ddncodec train --recipe $(RECIPE) --cache runs/faces --out runs/$*; fi
+train-binddn: RECIPE = binddn-1152    ## train the shipped BinDDN from nothing
+train-k512: RECIPE = k512-128         ## train the shipped K = 512 from nothing
 
 clean:                           ## remove what make made
 	rm -rf $(VENV) demo
@@ -50,7 +49,11 @@ $(VENV)/installed-dev: $(VENV)/installed faces.txt
 	$(PIP) --no-deps --require-hashes -r faces.txt
 	touch $@
 
+$(VENV)/installed-peers: $(VENV)/installed
+	$(PIP) -c constraints.txt -e ".[peers]"
+	touch $@
+
 $(VENV)/installed-bench: $(VENV)/installed
 	$(PIP) -c constraints.txt -e ".[bench]"
-	$(PIP) --no-deps discrete-distribution-network==0.2.5 sddn==0.0.2
+	$(PIP) --no-deps discrete-distribution-network==0.2.5 sddn==0.0.2 compressai==1.2.8 pytorch-msssim==1.0.0
 	touch $@

@@ -4,8 +4,8 @@
 
 With --train, a training step of one level instead: choosing, the loss of what was chosen, and its gradient.
 
-All methods get the same features, weights and target, and must make the same picks and the same gradient. Time is the median over
-rounds in which they take turns; memory is the growth of a fresh process's peak resident size over one selection
+All methods get the same features, weights and target, and must find the same picks and gradient. Time is the median
+over rounds in which they take turns; memory is the growth of a fresh process's peak resident size over one selection
 (read from /proc, heap trimmed by glibc, so on Linux alone).
 Ends with code 1 if results differ, or if at K = 512 and 64×64 the Gram space is not ten times faster and smaller.
 """
@@ -17,8 +17,6 @@ import json
 import multiprocessing
 import re
 import statistics
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +24,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from stand_in import stand_in
 from torch import Tensor
 from torch.nn import functional
 
@@ -80,7 +79,7 @@ def sddn_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selecti
 
 def guided_sampler_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selection:
     """`GuidedSampler` of discrete-distribution-network."""
-    _stand_in_for_torchvision()
+    stand_in("torchvision")  # for its trainer
     from discrete_distribution_network import GuidedSampler
 
     layer = GuidedSampler(features.shape[1], codebook_size=len(weights)).eval()
@@ -100,17 +99,6 @@ METHODS: dict[str, Maker] = {
     "discrete-distribution-network": guided_sampler_selection,
 }
 OURS, PLAIN = list(METHODS)[:2]
-
-
-def _stand_in_for_torchvision() -> None:
-    """The peer imports torchvision for its trainer; its sampler does not use it, and no CPU build of it may be here."""
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        for name in ("torchvision", "torchvision.transforms", "torchvision.utils"):
-            sys.modules[name] = types.ModuleType(name)
-        vars(sys.modules["torchvision"])["transforms"] = sys.modules["torchvision.transforms"]
-        vars(sys.modules["torchvision.utils"])["save_image"] = None
 
 
 def inputs(k: int, side: int, train: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -213,7 +201,8 @@ def main(
         for name, reason in missing.items():
             typer.echo(f"{k:4} {side:5}  {name:30} not installed: {reason}")
     if json_file:
-        setting = {"batch": BATCH, "channels": CHANNELS, "train": train, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        setting = {"batch": BATCH, "channels": CHANNELS, "train": train, "threads": torch.get_num_threads(),
+                   "torch": torch.__version__}
         result = {**setting, "rows": rows, "same_picks": agree, "missing": missing}
         json_file.write_text(json.dumps(result, indent=2) + "\n")
     plain = next(row for row in rows if (row["k"], row["side"], row["method"]) == (512, 64, PLAIN))

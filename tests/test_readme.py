@@ -46,7 +46,8 @@ def test_the_readmes_figures_are_the_measured_ones() -> None:
         assert found["largest_file"] <= 160
     prefixes = dict(re.findall(r"^\| ([\d,]+) bits[^|]*\| ([\d.]+) dB", README, re.MULTILINE))
     assert {bits.replace(",", ""): float(db) for bits, db in prefixes.items()} == metrics(zoo.DEFAULT)["prefixes"]
-    assert f"WebP reaches {metrics(zoo.DEFAULT)['webp_on_real_faces']:.2f} dB" in README
+    peers = metrics(zoo.DEFAULT)["peers_on_real_faces"]
+    assert f"WebP reaches {peers['webp']:.2f} dB and JPEG XL {peers['jpegxl']:.2f} dB" in README
 
 
 def test_every_tenth_of_the_stream_makes_the_picture_better() -> None:
