@@ -57,9 +57,3 @@ def test_other_tensors_follow_the_nodes() -> None:
     moment = torch.arange(8.0).view(2, 4, 1)
     splits.apply(moment)
     assert moment[:, :, 0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 4]]
-
-
-def test_only_guided_picks_are_counted() -> None:
-    ddl = DiscreteDistributionLayers(2, 3, leak=0, features=4)
-    ddl.count(torch.tensor([[0, 2], [0, 1], [1, 1]]), torch.tensor([[True, True], [True, False], [True, True]]))
-    assert ddl.usage.tolist() == [[2, 1, 0], [0, 1, 1]]

@@ -178,7 +178,8 @@ def test_compiled_parts_train_alike(config: TrainConfig, tmp_path: Path) -> None
     losses = []
     run = replace(config, steps=2, couple_images=40, head_steps=3)
     for flag in (False, True):
-        trainer = Trainer.create(tmp_path / str(flag), Recipe(PRINCIPAL, replace(run, compile=flag)), CPU)
+        recipe = Recipe(replace(PRINCIPAL, refiner=()), replace(run, compile=flag))
+        trainer = Trainer.create(tmp_path / str(flag), recipe, CPU)
         losses.append([progress.loss for progress in trainer.run()])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
@@ -205,6 +206,14 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_level_and_keeps_the_last_
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0, equal_nan=True)
     assert load_state(tmp_path / STATE_FILE)[1]["step"] == 4
     assert [progress.step for progress in Trainer.resume(tmp_path, CPU).run()] == [5, 6, 7, 8]
+
+
+def test_only_guided_picks_are_counted(config: TrainConfig, tmp_path: Path) -> None:
+    trainer = Trainer.create(tmp_path, Recipe(replace(PLANES, chain_dropout=0.5), config), CPU)
+    trainer.train_step()
+    counted = torch.cat([layer.usage for layer in trainer.network.layers]).sum(1)
+    assert (counted <= 6).all()  # images of a batch
+    assert 0.3 < counted.mean() / 6 < 0.7
 
 
 def test_the_board_gets_losses_usage_and_pictures(config: TrainConfig, tmp_path: Path) -> None:
