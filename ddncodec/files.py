@@ -18,8 +18,8 @@ def open_input(path: Path) -> BinaryIO:
     """Open a file for reading; InputMissing if there is none, or a directory, or no permission."""
     try:
         return open(path, "rb")
-    except OSError as error:
-        raise InputMissing(f"cannot read {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise InputMissing(f"cannot read {path}: {getattr(error, 'strerror', error)}") from None
 
 
 @contextmanager

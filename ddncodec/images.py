@@ -82,7 +82,7 @@ def read_picture(file: BinaryIO, *, keep_icc: bool = False) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a hostile file is not to write on the terminal
             with Image.open(file, formats=_READ_FORMATS) as image:
-                _check_size(*image.size)
+                check_size(*image.size)
                 image.load()
                 return _picture(image, keep_icc)
     except DdnError:
@@ -92,7 +92,7 @@ def read_picture(file: BinaryIO, *, keep_icc: bool = False) -> Picture:
     except UnidentifiedImageError:
         raise UnreadableImage("not an image, or not of a kind that can be read") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise UnreadableImage(f"the image cannot be decoded: {_reason(error)}") from None
+        raise UnreadableImage(f"the image cannot be decoded: {reason(error)}") from None
 
 
 def fit(pixels: Pixels, size: int | tuple[int, int]) -> Pixels:
@@ -132,11 +132,12 @@ def write_picture(picture: Picture, file: BinaryIO, format: str = "PNG") -> None
     try:
         image.save(encoded, format, **options)
     except (OSError, ValueError) as error:
-        raise OutputFailed(f"cannot write the image as {format}: {_reason(error)}") from None
+        raise OutputFailed(f"cannot write the image as {format}: {reason(error)}") from None
     file.write(encoded.getbuffer())
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Raise ImageSize unless each side is 8..16,384 pixels and the area <= 2**26."""
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
         raise ImageSize(
             f"the image has {width} x {height} pixels; each side must be {MIN_SIDE} to {MAX_SIDE}"
@@ -214,5 +215,6 @@ def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
     return converted or image
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

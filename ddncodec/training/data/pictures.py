@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from io import BytesIO
+from io import SEEK_END, BytesIO
+from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ddncodec.errors import DataMissing, DdnError, UnreadableImage
 from ddncodec.files import open_input
-from ddncodec.images import READ_SUFFIXES, Pixels, read_picture
+from ddncodec.images import READ_SUFFIXES, Pixels, check_size, read_picture, reason
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MAX_MEMBER = 2**28  # bytes of one picture's file in an archive
-BROKEN = (OSError, EOFError, ValueError, MemoryError, struct.error, zlib.error, zipfile.BadZipFile, tarfile.TarError,
-          NotImplementedError, RuntimeError)  # what reading a damaged archive raises
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+MAX_MEMBER = 2**28  # bytes of one picture in an archive or array
 
 
 class Entry(NamedTuple):
@@ -36,109 +35,111 @@ class Entry(NamedTuple):
 def pictures(data: str) -> Iterator[Entry]:
     """Everything at a path that should be a picture, in an order that is always the same.
 
-    A folder and those below it; a zip or tar archive; WebDataset shards (a pattern in braces); an .npz file, of
-    which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's, (N, 3072) is taken; an
-    IDX file as MNIST's, also gzipped. Raises InputMissing, DataMissing where there is no such thing.
+    A folder and those below it, or a folder of tars; a zip or tar archive; WebDataset shards (a pattern in braces);
+    an .npz file, of which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's,
+    (N, 3072) is taken; an IDX file as MNIST's, also gzipped. Raises InputMissing, DataMissing where there is no such
+    thing. Memory does not grow with the number of pictures, but for their names.
     """
-    path = Path(data)
-    name = path.name.lower()
-    if "{" in data:
-        return _shards(data)
-    if path.is_dir():
-        return _folder(path)
-    open_input(path).close()
-    if name.endswith(ARCHIVE_SUFFIXES):
-        return _zip(path) if name.endswith(".zip") else _tar(path)
-    if name.endswith(".npz"):
-        return _rows(_npz(path))
-    if name.removesuffix(".gz").endswith("-ubyte"):
-        return _rows(_idx(path))
-    raise DataMissing(f"{data} is not a folder, nor {', '.join(ARCHIVE_SUFFIXES)}, .npz or IDX (…-ubyte)")
+    for file in _files(data):
+        if _is_tar(file.name):
+            yield from _tar(file)
+        elif file.name.lower().endswith(".zip"):
+            yield from _zip(file)
+        elif file.name.lower().endswith(".npz"):
+            yield from _npz(file)
+        elif _is_idx(file.name):
+            yield from _idx(file)
+        else:
+            yield _picture(file)
 
 
 def listing(data: str) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of the files that `pictures` would read: what says whether they are the same."""
-    path = Path(data)
-    files = [Path(shard) for shard in _expand(data)] if "{" in data else _image_files(path) if path.is_dir() else [path]
-    states = [(str(file), file.stat()) for file in files if file.exists()]
+    """Name, size and time of change of the files that `pictures` reads: what says whether they are the same.
+
+    Raises InputMissing, DataMissing as it does.
+    """
+    states = [(str(file), file.stat()) for file in _files(data) if file.exists()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
-def _image_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if _is_picture(path.name))
+def _files(data: str) -> list[Path]:
+    """The picture files of a folder, or the archives and array files, that a path means."""
+    path = Path(data)
+    if os.path.isdir(data):  # unlike a Path's method, false for a name that is too long
+        return (sorted(p for p in path.rglob("*") if _is_picture(p.name) and not p.is_dir())
+                or sorted(p for p in path.iterdir() if _is_tar(p.name)))
+    files = _shards(data) if "{" in data and not os.path.exists(data) else [path]
+    for file in files:
+        open_input(file).close()
+        name = file.name.lower()
+        if not (_is_tar(name) or name.endswith((".zip", ".npz")) or _is_idx(name)):
+            raise DataMissing(f"{file} is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)")
+    return files
+
+
+def _shards(pattern: str) -> list[Path]:
+    """The files of a pattern such as train-{000..127}.tar.
+
+    The library says which; they are read as other archives, for it would read members of any size, and run what
+    follows a `pipe:`.
+    """
+    if not find_spec("webdataset"):
+        raise DataMissing("WebDataset shards want the package webdataset: pip install webdataset")
+    from webdataset.shardlists import expand_urls
+
+    try:
+        return [Path(shard) for shard in expand_urls(pattern)]
+    except ValueError as error:
+        raise DataMissing(f"{pattern} is no pattern of shards: {reason(error)}") from None
 
 
 def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in READ_SUFFIXES
 
 
-def _folder(folder: Path) -> Iterator[Entry]:
-    for path in _image_files(folder):
-        try:
-            with open_input(path) as file:
-                yield Entry(str(path), read_picture(file).pixels)
-        except DdnError as error:
-            yield Entry(str(path), error)
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(TAR_SUFFIXES)
+
+
+def _is_idx(name: str) -> bool:
+    return name.lower().removesuffix(".gz").endswith("-ubyte")
+
+
+def _picture(path: Path) -> Entry:
+    try:
+        with open_input(path) as file:
+            return Entry(str(path), read_picture(file).pixels)
+    except DdnError as error:
+        return Entry(str(path), error)
 
 
 def _zip(path: Path) -> Iterator[Entry]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _damage("the archive"), zipfile.ZipFile(path) as archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                if _is_picture(member.filename):
+                if not member.is_dir() and _is_picture(member.filename):
+                    name = f"{path}:{member.filename}"
                     try:
-                        with archive.open(member) as file:
+                        with _damage("the archive's member"), archive.open(member) as file:
                             data = file.read(MAX_MEMBER + 1)
-                    except BROKEN as error:  # this member alone
-                        yield Entry(member.filename, UnreadableImage(f"it cannot be unpacked: {error}"))
+                    except UnreadableImage as error:  # this one alone
+                        yield Entry(name, error)
                     else:
-                        yield _decoded(member.filename, data)
-    except (zipfile.BadZipFile, OSError) as error:
-        yield Entry(str(path), UnreadableImage(f"the archive is damaged: {error}"))
+                        yield _decoded(name, data)
+    except UnreadableImage as error:
+        yield Entry(str(path), error)
 
 
 def _tar(path: Path) -> Iterator[Entry]:
     try:
-        with tarfile.open(path) as archive:
+        with _damage("the archive"), tarfile.open(path) as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.isfile() and _is_picture(member.name) else None
                 if file is not None:
-                    yield _decoded(member.name, file.read(MAX_MEMBER + 1))
-    except BROKEN as error:  # nothing can be found behind the damage
-        yield Entry(str(path), UnreadableImage(f"the archive is damaged: {error}"))
-
-
-def _expand(pattern: str) -> list[str]:
-    """The shards of a pattern such as train-{000..127}.tar."""
-    if not find_spec("webdataset"):
-        raise DataMissing("WebDataset shards want the package webdataset: pip install webdataset")
-    from webdataset.shardlists import expand_urls
-
-    return list(expand_urls(pattern))
-
-
-def _shards(pattern: str) -> Iterator[Entry]:
-    shards = _expand(pattern)
-    for shard in shards:
-        open_input(Path(shard)).close()
-
-    def samples() -> Iterator[Entry]:
-        from webdataset import WebDataset
-
-        damaged: list[Exception] = []
-
-        def note(error: Exception) -> bool:
-            damaged.append(error)
-            return True
-
-        for sample in WebDataset(shards, shardshuffle=False, handler=note, empty_check=False):
-            for suffix, data in sample.items():
-                if _is_picture(f"x.{suffix}"):
-                    yield _decoded(f"{sample['__url__']}:{sample['__key__']}.{suffix}", data)
-        for error in damaged:
-            yield Entry(pattern, UnreadableImage(f"a shard is damaged: {error}"))
-
-    return samples()
+                    yield _decoded(f"{path}:{member.name}", file.read(MAX_MEMBER + 1))
+                archive.members = []  # type: ignore[attr-defined]  # it would remember every one
+    except UnreadableImage as error:  # nothing can be found behind the damage
+        yield Entry(str(path), error)
 
 
 def _decoded(name: str, data: bytes) -> Entry:
@@ -150,73 +151,97 @@ def _decoded(name: str, data: bytes) -> Entry:
         return Entry(name, error)
 
 
-def _rows(array: npt.NDArray[np.uint8]) -> Iterator[Entry]:
-    """The pictures of an array (N, H, W) or (N, H, W, 3)."""
-    for number, row in enumerate(array):
-        yield Entry(str(number), row if row.ndim == 3 else row[:, :, None].repeat(3, 2))
-
-
-def _npz(path: Path) -> npt.NDArray[np.uint8]:
+def _npz(path: Path) -> Iterator[Entry]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            headers = {member.filename: _header(archive, member) for member in archive.infolist()}
-        found = {name: header for name, header in headers.items()
-                 if header.dtype == np.uint8 and _channels_last(header) is not None}
-        if not found:
-            raise DataMissing(f"{path} holds no uint8 array of pictures")
-        name = max(found, key=lambda name: found[name].size)
-        with np.load(path, allow_pickle=False) as arrays:
-            rows = _channels_last(arrays[name.removesuffix(".npy")])
-    except BROKEN as error:
-        raise DataMissing(f"{path} is damaged: {error}") from None
-    assert rows is not None
-    return rows
+        with _damage("it"), zipfile.ZipFile(path) as archive:
+            shapes = {member: shape for member in archive.infolist() if (shape := _npy_shape(archive, member))}
+            if not shapes:
+                raise UnreadableImage("it holds no uint8 array of pictures, stored row by row")
+            member = max(shapes, key=lambda member: prod(shapes[member]))
+            with archive.open(member) as file:
+                file.seek(member.file_size - prod(shapes[member]))
+                yield from _rows(path, file.read, shapes[member])
+    except UnreadableImage as error:
+        raise DataMissing(f"{path}: {error}") from None
 
 
-def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
-    """An array like a member, but without its memory; what is no plain array is empty.
-
-    A header that promises more than the member holds is refused, since reading would allocate it.
-    """
-    with archive.open(member) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            return np.empty(0)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype.hasobject:
-            return np.empty(0)
-        if member.file_size - file.tell() != dtype.itemsize * np.prod(shape, dtype=np.float64):
-            raise ValueError(f"{member.filename} is not as long as its header says")
-    return np.broadcast_to(np.zeros((), dtype), shape)
+def _npy_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...] | None:
+    """The shape of a member that holds pictures, and as many bytes as its header says; else None."""
+    try:
+        with archive.open(member) as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                return None
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            whole = member.file_size - file.tell() == prod(shape)
+    except Exception:  # numpy raises nearly anything on damaged headers; other members may be well
+        return None
+    return shape if whole and dtype == np.uint8 and not by_columns and _holds_pictures(shape) else None
 
 
-def _channels_last(array: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
-    """Pictures as (N, H, W) or (N, H, W, 3), whichever way an array holds them."""
-    match array.shape:
-        case (_, _, _) | (_, _, _, 3):
-            return array
-        case (_, _, _, 1):
-            return array[..., 0]
-        case (_, 3, _, _):
-            return array.transpose(0, 2, 3, 1)
-        case (_, 3072):
-            return array.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        case _:
-            return None
-
-
-def _idx(path: Path) -> npt.NDArray[np.uint8]:
+def _idx(path: Path) -> Iterator[Entry]:
     """IDX: 0, 0, 8 for unsigned bytes, the number of dimensions, each of them in 4 bytes, and the bytes."""
-    file: BinaryIO | gzip.GzipFile
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open_input(path) as file:
+        with _damage("it"), gzip.open(path) if path.suffix.lower() == ".gz" else open_input(path) as file:
             zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-            if (zero, kind) != (0, 8) or dimensions != 3:
-                raise ValueError("it holds no grey pictures of 8 bits")
-            size = shape[0] * shape[1] * shape[2]
-            data = b"".join(iter(lambda: file.read(2**24), b""))
-        if len(data) != size:
-            raise ValueError(f"it holds {len(data):,} bytes of pictures, where its header says {size:,}")
-    except BROKEN as error:
-        raise DataMissing(f"{path} is not an IDX file of pictures: {error}") from None
-    return np.frombuffer(data, np.uint8).reshape(shape)
+            if (zero, kind, dimensions) != (0, 8, 3) or not _holds_pictures(shape):
+                raise UnreadableImage("it holds no grey pictures of 8 bits")
+            start = file.tell()
+            size = file.seek(0, SEEK_END) - start
+            if size != prod(shape):
+                raise UnreadableImage(f"it holds {size:,} bytes of pictures, where its header says {prod(shape):,}")
+            file.seek(start)
+            yield from _rows(path, file.read, shape)
+    except UnreadableImage as error:
+        raise DataMissing(f"{path}: {error}") from None
+
+
+def _holds_pictures(shape: tuple[int, ...]) -> bool:
+    match shape:
+        case (_, _, _) | (_, _, _, 1 | 3) | (_, 3, _, _) | (_, 3072):
+            return 0 < prod(shape[1:]) <= MAX_MEMBER
+        case _:
+            return False
+
+
+def _rows(path: Path, read: Callable[[int], bytes], shape: tuple[int, ...]) -> Iterator[Entry]:
+    """The pictures of an array of bytes, which are read one picture after the other."""
+    for number in range(shape[0]):
+        name = f"{path}:{number}"
+        try:
+            with _damage("the array"):
+                pixels = _channels_last(np.frombuffer(read(prod(shape[1:])), np.uint8).reshape(shape[1:]))
+        except UnreadableImage as error:  # nor can those behind it
+            yield Entry(name, error)
+            return
+        try:
+            check_size(pixels.shape[1], pixels.shape[0])
+            yield Entry(name, pixels)
+        except DdnError as error:
+            yield Entry(name, error)
+
+
+def _channels_last(row: Pixels) -> Pixels:
+    """A picture as (H, W, 3), whichever way a row of an array holds it."""
+    match row.shape:
+        case (_, _):
+            return row[:, :, None].repeat(3, 2)
+        case (_, _, 1):
+            return row.repeat(3, 2)
+        case (_, _, 3):
+            return row
+        case (3, _, _):
+            return row.transpose(1, 2, 0)
+        case _:
+            return row.reshape(3, 32, 32).transpose(1, 2, 0)
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Tell whatever reading a damaged file raises as an UnreadableImage."""
+    try:
+        yield
+    except DdnError:
+        raise
+    except Exception as error:  # zipfile, tarfile, gzip and zlib raise nearly anything
+        raise UnreadableImage(f"{what} is damaged: {reason(error)}") from None

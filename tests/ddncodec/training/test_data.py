@@ -6,6 +6,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, InputMissing
+from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, ImageSize, InputMissing
 from ddncodec.images import Pixels
 from ddncodec.training.data import Packed, pack
 from ddncodec.training.data.pictures import pictures
@@ -61,15 +62,20 @@ def tarred(path: Path, images: Pixels, suffix: str = ".tar.gz") -> str:
     return str(target)
 
 
+def tars(path: Path, images: Pixels) -> str:
+    """A folder of them."""
+    path.mkdir()
+    for number, part in enumerate((images[:10], images[10:])):
+        tarred(path / f"{number}", part, ".tar")
+    return str(path)
+
+
 def shards(path: Path, images: Pixels) -> str:
     pytest.importorskip("webdataset")
-    for number, part in enumerate((images[:10], images[10:])):
-        made = tarred(path.with_name(f"part{number}"), part, ".tar")
-        Path(made).rename(path.with_name(f"{path.name}-{number}.tar"))
-    return str(path.with_name(path.name + "-{0..1}.tar"))
+    return tars(path, images) + "/{0..1}.tar"
 
 
-@pytest.mark.parametrize("make", [zipped, tarred, shards])
+@pytest.mark.parametrize("make", [zipped, tarred, tars, shards])
 def test_an_archive_holds_what_the_folder_did_and_what_is_broken_is_counted(
     make: Callable[[Path, Pixels], str], tmp_path: Path
 ) -> None:
@@ -78,7 +84,31 @@ def test_an_archive_holds_what_the_folder_did_and_what_is_broken_is_counted(
     assert torch.equal(found.images(range(50)), expected.images(range(50)))
     assert torch.equal(found.validation(9), expected.validation(9))
     assert expected.skipped == 1
-    assert found.skipped == (2 if make is shards else 1)  # each shard has a broken one
+    assert found.skipped == (2 if make in (tars, shards) else 1)  # each tar has a broken one
+
+
+def test_every_process_of_a_job_can_read_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = shards(tmp_path / "data", draw())
+    alone = [entry.name for entry in pictures(pattern)]
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert [entry.name for entry in pictures(pattern)] == alone
+
+
+def test_shards_without_the_library_are_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ddncodec.training.data.pictures.find_spec", lambda name: None)
+    with pytest.raises(DataMissing, match="pip install webdataset"):
+        list(pictures("x-{0..1}.tar"))
+
+
+@pytest.mark.parametrize("make", [zipped, tarred, tars, shards])
+def test_a_member_beyond_the_cap_is_skipped_unread(
+    make: Callable[[Path, Pixels], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddncodec.training.data.pictures.MAX_MEMBER", 100)
+    found = list(pictures(make(tmp_path / "data", draw())))
+    large = [entry for entry in found if "more than 100 bytes" in str(entry.content)]
+    assert len(large) == 24
 
 
 def cifar(path: Path, images: Pixels) -> str:
@@ -167,12 +197,57 @@ def objects() -> bytes:
     ("labels-idx1-ubyte", struct.pack(">HBBI", 0, 8, 1, 2) + b"ab"),
     ("floats-idx3-ubyte", struct.pack(">HBB", 0, 13, 3)),
     ("x-idx3-ubyte.gz", b"no gzip"), ("x.txt", b"text"),
+    ("x-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2, 8, 8) + bytes(2**20))),  # a bomb
+    ("cut-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2, 8, 8) + bytes(128))[:-9]),
+    ("empty-idx3-ubyte", struct.pack(">HBBIII", 0, 8, 3, 2**31, 0, 0)),
+    ("empty.npz", npz_of(x=npy((2**31, 0, 0, 3)))), ("huge.npz", npz_of(x=npy((1, 2**20, 2**20)))),
+    *((f"header{number}.npz", npz_of(x=b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text))
+      for number, text in enumerate([
+          b"{'a': (((", b"{'descr': (), 'fortran_order': False, 'shape': (2,8,8)}",
+          b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1,-8,8)}", b" " * 20_000, b"(" * 9_000])),
 ])
 def test_an_array_file_that_lies_is_refused(name: str, data: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataMissing) as refusal:
         list(pictures(str(tmp_path / name)))
     assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_members_of_an_npz_that_are_no_pictures_do_not_matter(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(npz_of(notes=b"text", x=npy((2, 8, 8), bytes(128)), labels=npy((2,), b"ab")))
+    assert len(list(pictures(str(tmp_path / "x.npz")))) == 2
+
+
+def test_pictures_of_an_array_that_are_too_small_are_skipped_as_files_are(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(npz_of(x=npy((3, 4, 4), bytes(48))))
+    assert all(isinstance(entry.content, ImageSize) for entry in pictures(str(tmp_path / "x.npz")))
+
+
+@pytest.mark.parametrize("make", [zipped, tarred, cifar, mnist])
+def test_no_flipped_bit_raises_what_is_not_told(make: Callable[[Path, Pixels], str], tmp_path: Path) -> None:
+    path = Path(make(tmp_path / "x", draw(make is mnist)))
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        # Where directories and headers are, as well as anywhere.
+        span = [(0, len(whole)), (0, 200), (max(0, len(whole) - 2_000), len(whole))][random.integers(3)]
+        damaged[random.integers(span[0], min(span[1], len(whole)))] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        with suppress(DataMissing):
+            for entry in pictures(str(path)):
+                assert "\n" not in entry.name + (str(entry.content) if isinstance(entry.content, DdnError) else "")
+
+
+def test_a_zip_member_that_lies_about_its_size_is_skipped(tmp_path: Path) -> None:
+    path = Path(zipped(tmp_path / "x", draw()))
+    data = bytearray(path.read_bytes())
+    entry = data.find(b"PK\x01\x02")
+    data[entry + 20 : entry + 28] = struct.pack("<II", 2**31, 2**31)
+    path.write_bytes(data)
+    found = list(pictures(str(path)))
+    assert len(found) == 25
+    assert sum(isinstance(entry.content, DdnError) for entry in found) == 2  # and the broken one
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar"])
@@ -185,7 +260,7 @@ def test_a_damaged_archive_is_an_entry_that_cannot_be_read(name: str, tmp_path: 
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
-    for data in ("x", "x.zip", "x.npz"):
+    for data in ("x", "x.zip", "x.npz", "x" * 300, "x\0"):
         with pytest.raises(InputMissing):
             pack(str(tmp_path / data), 8, tmp_path)
     (tmp_path / "few").mkdir()
