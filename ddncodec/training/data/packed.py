@@ -37,14 +37,15 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
     target = folder / f"images-{resolution}-{identity}.npy"
     if target.exists():
         return target
-    skipped: list[str] = []
+    skipped = 0
 
     def readable() -> Iterator[Pixels]:
+        nonlocal skipped
         for entry in pictures(data):
             if isinstance(entry.content, np.ndarray):
                 yield fit(entry.content, resolution)
             else:
-                skipped.append(entry.name)
+                skipped += 1
 
     found = readable()
     first = list(islice(found, 2))
@@ -61,8 +62,8 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
         shape = (count, resolution, resolution, 3)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         assert file.tell() == HEADER
-    with atomic_write(_notes(target), overwrite=True) as file:
-        file.write(json.dumps({"data": data, "skipped": len(skipped)}).encode())
+        with atomic_write(_notes(target), overwrite=True) as notes:  # there before the images are
+            notes.write(json.dumps({"data": data, "skipped": skipped}).encode())
     return target
 
 
