@@ -7,6 +7,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import prod
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,37 +32,40 @@ def check(
     data: Annotated[str, typer.Argument(help="What train --data takes: a folder, an archive, shards, arrays.")],
     as_json: options.Json = False,
 ) -> None:
-    """Read every image; report counts, sizes, duplicates and what cannot be read (then the exit code is 30)."""
-    from ddncodec.errors import DdnError, UnreadableImage
+    """Read every image; report counts, sizes, duplicates and what cannot be read, whose first exit code it is."""
+    from ddncodec.errors import DdnError
     from ddncodec.training.data.pictures import pictures
 
-    sizes: Counter[str] = Counter()
+    sizes: Counter[tuple[int, int]] = Counter()
     names: dict[bytes, list[str]] = {}
-    unreadable: dict[str, str] = {}
-    grey = 0
+    unreadable: list[dict[str, str]] = []
+    grey = code = 0
     for name, content in _watched(pictures(data)):
         if isinstance(content, DdnError):
-            unreadable[name] = str(content)
+            unreadable.append({"name": name, "reason": str(content)})
+            code = code or content.exit_code
             continue
         height, width = content.shape[:2]
-        sizes[f"{width}×{height}"] += 1
+        sizes[width, height] += 1
         grey += bool((content == content[:, :, :1]).all())
         key = hashlib.sha256(f"{content.shape}".encode() + content.tobytes()).digest()
         names.setdefault(key, []).append(name)
     duplicates = [group for group in names.values() if len(group) > 1]
-    facts = {"images": sizes.total(), "grey": grey, "sizes": dict(sizes.most_common()), "duplicates": duplicates,
-             "unreadable": unreadable}
+    by_count = {f"{width}×{height}": count for (width, height), count in sizes.most_common()}
+    ends = [f"{width}×{height}" for width, height in (min(sizes, key=prod), max(sizes, key=prod))] if sizes else []
+    facts = {"images": sizes.total(), "grey": grey, "colour": sizes.total() - grey, "sizes": by_count,
+             "smallest_and_largest": ends, "duplicates": duplicates, "unreadable": unreadable}
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
-        typer.echo(f"{sizes.total():,} images, {grey:,} of them grey, in {len(sizes)} sizes")
-        _list(f"{size}: {count:,}" for size, count in sizes.most_common())
+        typer.echo(f"{sizes.total():,} images, {grey:,} of them grey, in {len(sizes)} sizes"
+                   + (f", {' to '.join(ends)}" if ends else ""))
+        _list(f"{size}: {count:,}" for size, count in by_count.items())
         typer.echo(f"{sum(map(len, duplicates)) - len(duplicates):,} duplicates")
         _list(" = ".join(group) for group in duplicates)
         typer.echo(f"{len(unreadable):,} unreadable")
-        _list(f"{name}: {reason}" for name, reason in unreadable.items())
-    if unreadable:
-        raise typer.Exit(UnreadableImage.exit_code)
+        _list("{name}: {reason}".format(**entry) for entry in unreadable)
+    raise typer.Exit(code)
 
 
 def _watched(entries: Iterable[Entry]) -> Iterator[Entry]:
