@@ -16,7 +16,7 @@ from ddncodec.container import Stream
 from ddncodec.errors import BadCheckpoint, UnknownWeights
 from ddncodec.files import atomic_write, open_input
 from ddncodec.latent import Latent
-from ddncodec.network.config import AnyConfig, NetworkConfig, config_from_json
+from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig, config_from_json
 
 if TYPE_CHECKING:
     from ddncodec.network.generator import Generator
@@ -102,13 +102,17 @@ def load_network(info: WeightsInfo) -> Generator:
     except (SafetensorError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{info.path}: {error}") from None
     # The layout takes memory and time: not more than the file can fill.
-    if isinstance(info.config, NetworkConfig):
-        promised = {f"stages.{i}.planes": (stage.planes, stage.resolution**2, len(stage.levels))
-                    for i, stage in enumerate(info.config.stages)}
-    else:
-        promised = {"deviation": (len(info.config.segments) + 1, info.config.axes, len(info.config.segments))}
-    for name, (rows, columns, modules) in promised.items():
-        if name not in tensors or tensors[name].shape != (rows, columns) or modules > len(tensors):
+    promised: dict[str, tuple[tuple[int, ...], int]]
+    match info.config:
+        case NetworkConfig(stages=stages):
+            promised = {f"stages.{i}.planes": ((stage.planes, stage.resolution**2), len(stage.levels))
+                        for i, stage in enumerate(stages)}
+        case PrincipalConfig(segments=segments, axes=axes):
+            promised = {"deviation": ((len(segments) + 1, axes), len(segments))}
+        case RecurrentConfig(k=k, leak=leak, widths=widths):
+            promised = {"ddl.nodes": ((1, k, 3 + leak, widths[0]), len(widths))}
+    for name, (shape, modules) in promised.items():
+        if name not in tensors or tensors[name].shape != shape or modules > len(tensors):
             raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
     with torch.device("meta"):
         network = build(info.config)

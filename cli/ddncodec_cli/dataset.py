@@ -40,20 +40,23 @@ def check(
     names: dict[bytes, list[str]] = {}
     unreadable: list[dict[str, str]] = []
     grey = code = 0
-    for name, content in _watched(pictures(data)):
+    classes: Counter[int] = Counter()
+    for name, content, label in _watched(pictures(data)):
         if isinstance(content, DdnError):
             unreadable.append({"name": name, "reason": str(content)})
             code = code or content.exit_code
             continue
         height, width = content.shape[:2]
         sizes[width, height] += 1
+        classes.update([] if label is None else [label])
         grey += bool((content == content[:, :, :1]).all())
         key = hashlib.sha256(f"{content.shape}".encode() + content.tobytes()).digest()
         names.setdefault(key, []).append(name)
     duplicates = [group for group in names.values() if len(group) > 1]
     by_count = {f"{width}×{height}": count for (width, height), count in sizes.most_common()}
     ends = [f"{width}×{height}" for width, height in (min(sizes, key=prod), max(sizes, key=prod))] if sizes else []
-    facts = {"images": sizes.total(), "grey": grey, "colour": sizes.total() - grey, "sizes": by_count,
+    facts = {"images": sizes.total(), "grey": grey, "colour": sizes.total() - grey,
+             "classes": dict(sorted(classes.items())), "sizes": by_count,
              "smallest_and_largest": ends, "duplicates": duplicates, "unreadable": unreadable}
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -61,6 +64,8 @@ def check(
         typer.echo(f"{sizes.total():,} images, {grey:,} of them grey, in {len(sizes)} sizes"
                    + (f", {' to '.join(ends)}" if ends else ""))
         _list(f"{size}: {count:,}" for size, count in by_count.items())
+        if classes:
+            typer.echo(f"{len(classes)} classes of {min(classes.values()):,} to {max(classes.values()):,}")
         typer.echo(f"{sum(map(len, duplicates)) - len(duplicates):,} duplicates")
         _list(" = ".join(group) for group in duplicates)
         typer.echo(f"{len(unreadable):,} unreadable")

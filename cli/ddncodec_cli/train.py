@@ -27,6 +27,7 @@ class Kind(StrEnum):
 
     principal = "principal"
     single_shot = "single-shot"
+    recurrent = "recurrent"
 
 
 class Precision(StrEnum):
@@ -37,7 +38,9 @@ class Precision(StrEnum):
     float16 = "float16"
 
 
-RECIPES = ("binddn-1152", "k512-128", "ffhq-64", "cifar-10")  # here, since --help must not import torch
+RECIPES = (  # here, since --help must not import torch
+    "binddn-1152", "k512-128", "ffhq-64", "cifar-10", "fashion-class", "fashion-recurrent", "faces-colour",
+)
 NETWORK = ("generator", "k", "levels", "resolution", "width", "channels", "planes")  # options of the [network] table
 
 
@@ -53,7 +56,7 @@ def train(
     resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two; 64.")] = None,
     generator: Annotated[
         Kind | None,
-        typer.Option(help="principal (default), for K a power of two; single-shot: the paper's."),
+        typer.Option(help="principal (default), for K a power of two; single-shot and recurrent: the paper's."),
     ] = None,
     width: Annotated[int | None, typer.Option(help="principal: width of the heads; 640.")] = None,
     channels: Annotated[int | None, typer.Option(help="single-shot: width of the convolutions; 96.")] = None,

@@ -18,6 +18,9 @@ MAX_DEPTH = 16
 SEGMENTS = 8  # each but the first begins with a head; more adapt more, and cost more
 REFINER = (48, 80, 96)  # twice as wide makes the file larger than 32 MB
 LISTS = ("frequencies", "segments", "refiner")
+CLASS, GREY, EDGES = CONDITIONS = ("class", "grey", "edges")
+MAX_CLASSES = 1_000
+UNET = (16, 56, 80)  # widths of the recurrent generator
 BLOCK_BITS = 36  # levels of one block do not condition each other's features: more blocks adapt more, and cost more
 
 
@@ -42,13 +45,29 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What a conditional network is told of each image: kind is class, grey or edges; channels, of its planes.
+
+    A class is one of `channels`; the other kinds have one channel. Raises BadCheckpoint for any other.
+    """
+
+    kind: str
+    channels: int
+
+    def __post_init__(self) -> None:
+        _require(self.kind in CONDITIONS, f"a condition is one of {', '.join(CONDITIONS)}, not {self.kind!r}")
+        least, most = (2, MAX_CLASSES) if self.kind == CLASS else (1, 1)
+        _require(least <= self.channels <= most, f"a {self.kind} has {least} to {most} channels, not {self.channels}")
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """A single shot generator with `levels` levels of `k` output nodes.
 
     resolution: side of the images, in pixels, a power of two.
     leak: extra output channels of a node that condition later blocks (leak choice).
     chain_dropout: probability, in training, that a level picks at random (Sec. 3.2).
-    stages: coarse to fine; the last one has `resolution`.
+    stages: coarse to fine; the last one has `resolution`. condition: what each stage is told of the image.
 
     Raises BadCheckpoint when the fields do not describe a network.
     """
@@ -60,12 +79,11 @@ class NetworkConfig:
     leak: int
     chain_dropout: float
     stages: tuple[Stage, ...]
+    condition: Condition | None = None
 
     def __post_init__(self) -> None:
-        _require(2 <= self.k <= MAX_K, f"k must be 2 to {MAX_K}, not {self.k}")
+        _require_nodes(self.k, self.leak, self.chain_dropout)
         _require_resolution(self.resolution)
-        _require(0 <= self.leak <= 64, f"leak must be 0 to 64, not {self.leak}")
-        _require(0 <= self.chain_dropout < 1, f"chain dropout must be in [0, 1), not {self.chain_dropout}")
         _require(bool(self.stages) and self.stages[-1].resolution == self.resolution,
                  "the last stage must have the network's resolution")
         last = 0
@@ -120,7 +138,58 @@ class NetworkConfig:
                    stages=tuple(stages))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+        fields = asdict(self)
+        if self.condition is None:
+            del fields["condition"]  # as checkpoints wrote it before there were any: their ids are made of this text
+        return _json(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class RecurrentConfig:
+    """A recurrent generator (Fig. 3c): one U-Net and one layer of `k` output nodes, applied `levels` times.
+
+    resolution, leak, chain_dropout: as in `NetworkConfig`. widths: of the U-Net's residual blocks, from the full
+    resolution on down; the first one's channels are the nodes' features.
+
+    Raises BadCheckpoint when the fields do not describe a network.
+    """
+
+    generator: ClassVar[str] = "recurrent"
+    condition: ClassVar[Condition | None] = None
+
+    k: int
+    levels: int
+    resolution: int
+    leak: int
+    chain_dropout: float
+    widths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _require_nodes(self.k, self.leak, self.chain_dropout)
+        _require_resolution(self.resolution)
+        _require_levels(self.levels)
+        _require(bool(self.widths) and all(1 <= width <= MAX_WIDTH for width in self.widths) and
+                 self.resolution % 2 ** (len(self.widths) - 1) == 0,
+                 f"a U-Net has widths of 1 to {MAX_WIDTH}, and halves the resolution after each")
+
+    @property
+    def bits(self) -> float:
+        """L·log2 K, the size of a whole latent."""
+        return self.levels * log2(self.k)
+
+    @property
+    def level_resolutions(self) -> tuple[int, ...]:
+        """The resolution at which each of the L levels proposes: the image's."""
+        return (self.resolution,) * self.levels
+
+    @classmethod
+    def default(cls, k: int, levels: int, resolution: int = 64, *, leak: int = 1) -> RecurrentConfig:
+        """A layout of about 400,000 parameters for any K, L and resolution."""
+        return cls(k=k, levels=levels, resolution=resolution, leak=leak, chain_dropout=0.05 if k > 2 else 0.0,
+                   widths=UNET[: resolution.bit_length()])
+
+    def to_json(self) -> str:
+        return _json({"generator": self.generator} | asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +207,7 @@ class PrincipalConfig:
     """
 
     generator: ClassVar[str] = "principal"
+    condition: ClassVar[Condition | None] = None
 
     k: int
     resolution: int
@@ -211,28 +281,31 @@ class PrincipalConfig:
         fields = {"generator": self.generator} | asdict(self)
         if not self.refiner:
             del fields["refiner"]  # as checkpoints wrote it that know none: their ids are made of this text
-        return json.dumps(fields, separators=(",", ":"), sort_keys=True)
+        return _json(fields)
 
 
-AnyConfig = NetworkConfig | PrincipalConfig
+AnyConfig = NetworkConfig | PrincipalConfig | RecurrentConfig
 
 
 def config_from_json(text: str) -> AnyConfig:
-    """Inverse of either configuration's `to_json`; the text is not trusted. Raises BadCheckpoint."""
+    """Inverse of a configuration's `to_json`; the text is not trusted. Raises BadCheckpoint."""
     try:
         fields = json.loads(text)
-        if fields.get("generator") == PrincipalConfig.generator:
-            del fields["generator"]
-            lists: dict[str, Any] = {name: _integers(fields.pop(name, ())) for name in LISTS}
-            return PrincipalConfig(**(lists | {name: _integer(value) for name, value in fields.items()}))
-        stages = tuple(
-            Stage(**{name: _integer(value) for name, value in stage.items() if name != "levels"},
-                  levels=_integers(stage["levels"]))
-            for stage in fields.pop("stages")
-        )
-        chain_dropout = float(fields.pop("chain_dropout"))
-        return NetworkConfig(**{name: _integer(value) for name, value in fields.items()},
-                             chain_dropout=chain_dropout, stages=stages)
+        match fields.pop("generator", NetworkConfig.generator):
+            case PrincipalConfig.generator:
+                lists: dict[str, Any] = {name: _integers(fields.pop(name, ())) for name in LISTS}
+                return PrincipalConfig(**(lists | _whole(fields)))
+            case RecurrentConfig.generator:
+                chain_dropout, widths = float(fields.pop("chain_dropout")), _integers(fields.pop("widths"))
+                return RecurrentConfig(chain_dropout=chain_dropout, widths=widths, **_whole(fields))
+            case NetworkConfig.generator:
+                stages = tuple(Stage(levels=_integers(stage.pop("levels")), **_whole(stage))
+                               for stage in fields.pop("stages"))
+                chain_dropout, told = float(fields.pop("chain_dropout")), fields.pop("condition", None)
+                condition = Condition(told.pop("kind"), **_whole(told)) if told is not None else None
+                return NetworkConfig(chain_dropout=chain_dropout, stages=stages, condition=condition, **_whole(fields))
+            case other:
+                raise ValueError(f"there is no generator {other!r}")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadCheckpoint(f"the checkpoint's configuration is not one: {error}") from None
 
@@ -260,6 +333,12 @@ def _require(condition: bool, message: str) -> None:
         raise BadCheckpoint(message)
 
 
+def _require_nodes(k: int, leak: int, chain_dropout: float) -> None:
+    _require(2 <= k <= MAX_K, f"k must be 2 to {MAX_K}, not {k}")
+    _require(0 <= leak <= 64, f"leak must be 0 to 64, not {leak}")
+    _require(0 <= chain_dropout < 1, f"chain dropout must be in [0, 1), not {chain_dropout}")
+
+
 def _require_resolution(resolution: int) -> None:
     _require(_power_of_two(resolution) and resolution <= MAX_RESOLUTION,
              f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {resolution}")
@@ -267,6 +346,10 @@ def _require_resolution(resolution: int) -> None:
 
 def _require_levels(levels: int) -> None:
     _require(1 <= levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {levels}")
+
+
+def _json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"), sort_keys=True)
 
 
 def _power_of_two(n: int) -> bool:
@@ -277,6 +360,10 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is not an integer")
     return value
+
+
+def _whole(fields: dict[str, Any]) -> dict[str, int]:
+    return {name: _integer(value) for name, value in fields.items()}
 
 
 def _integers(values: Any) -> tuple[int, ...]:

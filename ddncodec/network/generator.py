@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ddncodec.effort import GREEDY
-from ddncodec.network.config import AnyConfig, NetworkConfig
+from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig
 from ddncodec.network.layer import DiscreteDistributionLayers
 from ddncodec.samplers import Chance
 
@@ -57,17 +58,25 @@ class Generator(nn.Module):
         """The layers whose nodes split and are pruned."""
         return [module for module in self.modules() if isinstance(module, DiscreteDistributionLayers)]
 
-    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY) -> Reconstruction:
-        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent. See `ddncodec.effort`."""
+    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY,
+                    condition: Tensor | None = None) -> Reconstruction:
+        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent. See `ddncodec.effort`.
+
+        condition: what a conditional network is told of the images, from `network.condition`; None for others.
+        """
         raise NotImplementedError
 
-    def replay(self, indices: Tensor) -> Reconstruction:
+    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
         """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K."""
         raise NotImplementedError
 
-    def loss(self, images: Tensor, final_weight: float, chance: Chance) -> Loss:
+    def loss(self, images: Tensor, final_weight: float, chance: Chance, condition: Tensor | None = None) -> Loss:
         """Of images (B, 3, R, R): the mean of the levels' squared errors, plus the refined output's, weighted."""
         raise NotImplementedError
+
+    def picks_by_layer(self, counts: Tensor) -> Sequence[Tensor]:
+        """How often the nodes of each of `layers` were picked, of what the L levels picked, (L, K)."""
+        return torch.split(counts, [layer.levels for layer in self.layers]) if self.layers else ()
 
     @property
     def dense(self) -> list[nn.Module]:
@@ -84,6 +93,13 @@ class Generator(nn.Module):
 def build(config: AnyConfig) -> Generator:
     """An untrained generator of this configuration."""
     from ddncodec.network.principal import PrincipalGenerator
+    from ddncodec.network.recurrent import RecurrentGenerator
     from ddncodec.network.single_shot import SingleShotGenerator
 
-    return SingleShotGenerator(config) if isinstance(config, NetworkConfig) else PrincipalGenerator(config)
+    match config:
+        case NetworkConfig():
+            return SingleShotGenerator(config)
+        case RecurrentConfig():
+            return RecurrentGenerator(config)
+        case PrincipalConfig():
+            return PrincipalGenerator(config)

@@ -227,12 +227,13 @@ class PrincipalGenerator(Generator):
         return self.correct(bisect_left(ends, levels) + 1, prediction)[0]
 
     @torch.no_grad()
-    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY) -> Reconstruction:
+    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY,
+                    condition: Tensor | None = None) -> Reconstruction:
         """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent."""
         return self.run(self.nearest(self.spectrum.analyse(target), greedy=effort == GREEDY), len(target), levels)
 
     @torch.no_grad()
-    def replay(self, indices: Tensor) -> Reconstruction:
+    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
         """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K."""
         picks = all_picks(self.config.level_bits).to(indices.device)[indices].flatten(1)
         return self.run(Recorded(picks), len(indices), indices.shape[1])
@@ -241,7 +242,7 @@ class PrincipalGenerator(Generator):
     def dense(self) -> list[nn.Module]:
         return [*self.heads, *([] if self.refiner is None else [self.refiner])]
 
-    def loss(self, images: Tensor, final_weight: float, chance: Chance) -> Loss:
+    def loss(self, images: Tensor, final_weight: float, chance: Chance, condition: Tensor | None = None) -> Loss:
         """Mean squared error along a guided pass over images (B, 3, R, R): the mean of the blocks' and the last.
 
         What no axis reaches is left out: the axes cannot lower it. The picks are those of the highest effort. The

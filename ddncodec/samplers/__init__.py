@@ -93,5 +93,5 @@ class Replay:
 
 
 def downsample(image: Tensor, side: int) -> Tensor:
-    """Area average of (B, 3, R, R) to (B, 3, side, side)."""
+    """Area average of (B, C, R, R) to (B, C, side, side)."""
     return image if image.shape[-1] == side else functional.interpolate(image, size=side, mode="area")

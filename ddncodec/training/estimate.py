@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddncodec.network.condition import condition_of
 from ddncodec.network.generator import Generator, build
 from ddncodec.samplers import Chance
 from ddncodec.training.recipe import Recipe
@@ -57,6 +58,7 @@ def _probe(network: Generator, recipe: Recipe, count: int, device: torch.device)
     """Bytes that a pass over so many images keeps, and the FLOPs of it and of the way back."""
     side = recipe.network.resolution
     images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+    condition = condition_of(recipe.network.condition, images, torch.zeros(count, dtype=torch.int64))
     ours = {p.untyped_storage().data_ptr() for p in network.state_dict(keep_vars=True).values()}
     kept: dict[int, int] = {}
 
@@ -70,6 +72,6 @@ def _probe(network: Generator, recipe: Recipe, count: int, device: torch.device)
     with FlopCounterMode(display=False) as counter:
         with saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast(
                 device.type, getattr(torch, precision), enabled=precision != "float32"):
-            loss = network.loss(images, recipe.train.final_weight, Chance(0, count))
+            loss = network.loss(images, recipe.train.final_weight, Chance(0, count), condition)
         loss.total.backward()  # type: ignore[no-untyped-call]
     return sum(kept.values()), counter.get_total_flops()

@@ -12,13 +12,13 @@ from typing import Any, get_args, get_type_hints
 
 from ddncodec.errors import BadCheckpoint, BadRecipe
 from ddncodec.files import open_input
-from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, config_from_json
+from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig, config_from_json
 from ddncodec.training.config import TrainConfig
 
 SHIPPED = files("ddncodec.training") / "recipes"
 MAX_SIZE = 2**20
-CONFIGS: dict[str, type[NetworkConfig] | type[PrincipalConfig]] = {
-    config.generator: config for config in (PrincipalConfig, NetworkConfig)}
+CONFIGS: dict[str, type[NetworkConfig] | type[PrincipalConfig] | type[RecurrentConfig]] = {
+    config.generator: config for config in (PrincipalConfig, NetworkConfig, RecurrentConfig)}
 K, LEVELS = 2, 1152  # BinDDN
 
 
@@ -67,9 +67,8 @@ def _network(table: Mapping[str, Any]) -> AnyConfig:
     if config is None:
         raise BadRecipe(f"generator must be one of {', '.join(CONFIGS)}, not {generator!r}")
     try:
-        if {"stages", "segments"} & named.keys():
-            tag = {"generator": generator} if config is PrincipalConfig else {}
-            return config_from_json(json.dumps(named | tag))
+        if {"stages", "segments", "widths"} & named.keys():
+            return config_from_json(json.dumps(named | {"generator": generator}))
         for name, value in named.items():
             if type(value) is not int:
                 raise BadRecipe(f"{name} must be a whole number, not {value!r}")

@@ -18,7 +18,8 @@ from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite
 from ddncodec.evaluation.metrics import psnr, squared_errors
 from ddncodec.files import atomic_write
 from ddncodec.images import Pixels
-from ddncodec.network.config import PrincipalConfig, config_from_json
+from ddncodec.network.condition import condition_of
+from ddncodec.network.config import NetworkConfig, PrincipalConfig, config_from_json
 from ddncodec.network.coupling import Codebook
 from ddncodec.network.generator import Generator, Loss, build
 from ddncodec.network.principal import PrincipalGenerator
@@ -64,8 +65,8 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.final_weight = network, final_weight
 
-    def forward(self, images: Tensor, chance: Chance) -> Loss:
-        return self.network.loss(images, self.final_weight, chance)
+    def forward(self, images: Tensor, chance: Chance, condition: Tensor | None) -> Loss:
+        return self.network.loss(images, self.final_weight, chance, condition)
 
 
 class Trainer:
@@ -82,6 +83,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = build(recipe.network).to(world.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
         self.average = deepcopy(self.network).requires_grad_(False)
         nodes = self.network.nodes
         node_ids = {id(node) for node in nodes}
@@ -148,7 +150,8 @@ class Trainer:
     def _starts_from_data(self) -> bool:
         config = self.network.config
         return isinstance(config, PrincipalConfig) or (
-            self.config.start_images > 0 and all(stage.planes for stage in config.stages))
+            isinstance(config, NetworkConfig) and self.config.start_images > 0
+            and all(stage.planes for stage in config.stages))
 
     def _fit(self, work: Callable[[Generator], None]) -> None:
         """Let rank 0 change the network as the moving average has it, on the CPU; all others follow."""
@@ -181,6 +184,10 @@ class Trainer:
         if self.config.augment is None:
             return images
         return augment(images, self.config.augment, [self._seed(AUGMENT, position) for position in positions])
+
+    def _condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
+        """What the network is told of these images, if it is a conditional one."""
+        return condition_of(self.network.config.condition, images, labels)
 
     def _first_images(self, count: int) -> Iterator[Tensor]:
         """At least `count` of the first training images, a batch at a time."""
@@ -234,11 +241,14 @@ class Trainer:
         told = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
         for part in range(config.accumulate):
             first = (self.world.rank * config.accumulate + part) * share
-            images = self._images(range(start + first, start + first + share)).to(self.world.device)
+            positions = range(start + first, start + first + share)
+            images = self._images(positions).to(self.world.device)
+            condition = self._condition(images, self.source.labels(positions))
             with self._summed_up(last=part == config.accumulate - 1):
                 with torch.autocast(self.world.device.type, getattr(torch, config.precision),
                                     enabled=config.precision != "float32"):
-                    loss = self.objective(images, Chance(self._seed(CHANCE, self.step), config.batch, first))
+                    loss = self.objective(images, Chance(self._seed(CHANCE, self.step), config.batch, first),
+                                          condition)
                 self.scaler.scale(loss.total / config.accumulate).backward()
             told += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
             nodes = loss.picks + torch.arange(len(counts), device=counts.device) * counts.shape[1]
@@ -276,7 +286,7 @@ class Trainer:
         self._picks += counts
         layers = self.network.layers
         generator = torch.Generator().manual_seed(self._seed(SPLIT, self.step))
-        counted = torch.split(counts, [layer.levels for layer in layers]) if layers else ()
+        counted = self.network.picks_by_layer(counts)
         for layer, averaged, picks in zip(layers, self.average.layers, counted, strict=True):
             layer.usage += picks
             splits = split_and_prune(layer, generator)
@@ -293,10 +303,12 @@ class Trainer:
 
     def validate(self) -> float:
         """Mean PSNR of the moving average on the validation images; keeps the weights if they are the best."""
-        images = self.source.validation(self.config.validation_images)[self.world.rank :: self.world.size]
+        images, told = self._validation(self.config.validation_images)
         found = torch.zeros(2, dtype=torch.float64, device=self.world.device)
-        for part in torch.split(images, VALIDATION_BATCH) if len(images) else ():
-            decoded = self.average.reconstruct(part.to(self.world.device), effort=DEFAULT_EFFORT).image
+        ours = torch.arange(len(images))[self.world.rank :: self.world.size]
+        for rows in torch.split(ours, VALIDATION_BATCH) if len(ours) else ():
+            part, condition = images[rows], None if told is None else told[rows].to(self.world.device)
+            decoded = self.average.reconstruct(part.to(self.world.device), None, DEFAULT_EFFORT, condition).image
             errors = squared_errors(to_pixels(part), to_pixels(decoded))
             found += torch.tensor([sum(map(psnr, errors)), len(errors)]).to(found)
         total, count = self.world.sum(found)
@@ -309,13 +321,19 @@ class Trainer:
 
     def _pictures(self) -> tuple[Pixels, Pixels]:
         """Grids of pictures: validation images, below each what 1/8, 1/4, 1/2 and all levels show; random samples."""
-        config = self.network.config
-        images = self.source.validation(PICTURED)
-        rows = [images, *(self.average.reconstruct(images.to(self.world.device), max(1, config.levels // part)).image
-                          for part in (8, 4, 2, 1))]
-        picks = torch.randint(config.k, (2 * PICTURED, config.levels), generator=torch.Generator().manual_seed(0))
-        samples = torch.split(self.average.replay(picks.to(self.world.device)).image, PICTURED)
+        config, device = self.network.config, self.world.device
+        images, told = self._validation(PICTURED)
+        condition = None if told is None else told.to(device)
+        rows = [images, *(self.average.reconstruct(images.to(device), max(1, config.levels // part),
+                                                   condition=condition).image for part in (8, 4, 2, 1))]
+        random = torch.randint(config.k, (2, len(images), config.levels), generator=torch.Generator().manual_seed(0))
+        samples = [self.average.replay(picks.to(device), condition).image for picks in random]
         return grid(rows), grid(samples)
+
+    def _validation(self, count: int) -> tuple[Tensor, Tensor | None]:
+        """Validation images, and what the network is told of them."""
+        images = self.source.validation(count)
+        return images, self._condition(images, self.source.validation_labels(count))
 
     def save(self) -> None:
         """Write the state that `resume` reads: weights, moving average, moments, counters, position; and the recipe."""

@@ -24,3 +24,11 @@ class Source(Protocol):
     def validation(self, count: int) -> Tensor:
         """Up to `count` images that no training position has, always the same ones."""
         ...
+
+    def labels(self, positions: range) -> Tensor | None:
+        """The classes (B,) of `images`, int64, where they are known."""
+        ...
+
+    def validation_labels(self, count: int) -> Tensor | None:
+        """The classes of `validation`, where they are known."""
+        ...

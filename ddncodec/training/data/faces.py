@@ -104,3 +104,9 @@ class Faces:
 
     def validation(self, count: int) -> Tensor:
         return self.draw(VALIDATION_SEEDS[:count])
+
+    def labels(self, positions: range) -> None:
+        """Faces have no classes."""
+
+    def validation_labels(self, count: int) -> None:
+        """Faces have no classes."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ddncodec.errors import BadCheckpoint, DataMissing
@@ -38,11 +39,13 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
     if target.exists():
         return target
     skipped = 0
+    labels: list[int | None] = []
 
     def readable() -> Iterator[Pixels]:
         nonlocal skipped
         for entry in pictures(data):
             if isinstance(entry.content, np.ndarray):
+                labels.append(entry.label)
                 yield fit(entry.content, resolution)
             else:
                 skipped += 1
@@ -62,7 +65,10 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
         shape = (count, resolution, resolution, 3)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         assert file.tell() == HEADER
-        with atomic_write(_notes(target), overwrite=True) as notes:  # there before the images are
+        if None not in labels:  # what is beside the images is there before they are
+            with atomic_write(_labels(target), overwrite=True) as classes:
+                np.save(classes, np.array(labels, np.int64))
+        with atomic_write(_notes(target), overwrite=True) as notes:
             notes.write(json.dumps({"data": data, "skipped": skipped}).encode())
     return target
 
@@ -80,6 +86,11 @@ class Packed:
             with open_input(_notes(file)) as notes:
                 self.skipped = int(json.load(notes)["skipped"])
             images: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+            self._classes: npt.NDArray[Any] | None = None
+            if _labels(file).exists():
+                self._classes = np.load(_labels(file), allow_pickle=False)
+                if self._classes.shape != images.shape[:1] or self._classes.dtype != np.int64:
+                    raise ValueError("it has not a class for each image")
         except (ValueError, KeyError, TypeError, EOFError) as error:
             raise BadCheckpoint(f"{file} is not a file of packed images: {error}") from None
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) < 2 or images.shape[3] != 3:
@@ -91,15 +102,28 @@ class Packed:
 
     def images(self, positions: range) -> Tensor:
         """Passes over the images in an order that the seed decides, a new one for each pass."""
+        return to_tensor(self._images[self._rows(positions)])
+
+    def labels(self, positions: range) -> Tensor | None:
+        return None if self._classes is None else torch.from_numpy(self._classes[self._rows(positions)])
+
+    def _rows(self, positions: range) -> npt.NDArray[np.int64]:
         count = len(self._training)
         places = [divmod(position, count) for position in positions]
-        return to_tensor(self._images[self._training[[self._order(epoch)[place] for epoch, place in places]]])
+        return self._training[[self._order(epoch)[place] for epoch, place in places]]
 
     def _shuffled(self, epoch: int) -> npt.NDArray[np.int64]:
         return np.random.default_rng([self._seed, epoch]).permutation(len(self._training))
 
     def validation(self, count: int) -> Tensor:
         return to_tensor(self._images[self._validation[:count]])
+
+    def validation_labels(self, count: int) -> Tensor | None:
+        return None if self._classes is None else torch.from_numpy(self._classes[self._validation[:count]])
+
+
+def _labels(file: Path) -> Path:
+    return file.with_suffix(".labels.npy")
 
 
 def _notes(file: Path) -> Path:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from io import SEEK_END, BytesIO
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 
@@ -26,10 +26,11 @@ MAX_MEMBER = 2**28  # bytes of one picture in an archive or array
 
 
 class Entry(NamedTuple):
-    """A picture's name, and its pixels (H, W, 3) or why they cannot be read."""
+    """A picture's name, its pixels (H, W, 3) or why they cannot be read, and its class where that is known."""
 
     name: str
     content: Pixels | DdnError
+    label: int | None = None
 
 
 def pictures(data: str) -> Iterator[Entry]:
@@ -39,8 +40,13 @@ def pictures(data: str) -> Iterator[Entry]:
     an .npz file, of which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's,
     (N, 3072) is taken; an IDX file as MNIST's, also gzipped. Raises InputMissing, DataMissing where there is no such
     thing. Memory does not grow with the number of pictures, but for their names.
+
+    A folder that has all of its pictures in several folders has a class for each of those, in the order of their
+    names; an IDX file's classes are in the file whose name says labels-idx1 for its images-idx3.
     """
-    for file in _files(data):
+    files = _files(data)
+    classes = _classes(Path(data), files)
+    for file in files:
         if _is_tar(file.name):
             yield from _tar(file)
         elif file.name.lower().endswith(".zip"):
@@ -50,7 +56,17 @@ def pictures(data: str) -> Iterator[Entry]:
         elif _is_idx(file.name):
             yield from _idx(file)
         else:
-            yield _picture(file)
+            yield _picture(file)._replace(label=classes.get(file.relative_to(data).parts[0]))
+
+
+def _classes(folder: Path, files: list[Path]) -> dict[str, int]:
+    """The number of each folder in a folder of several, unless there are pictures beside them."""
+    if not os.path.isdir(folder):
+        return {}
+    places = [file.relative_to(folder).parts for file in files]
+    names = sorted({parts[0] for parts in places})
+    return {name: number for number, name in enumerate(names)
+            if len(names) > 1 and all(len(parts) > 1 for parts in places)}
 
 
 def listing(data: str) -> list[tuple[str, int, int]]:
@@ -179,19 +195,36 @@ def _npy_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, 
 
 
 def _idx(path: Path) -> Iterator[Entry]:
+    """The pictures of an IDX file, and their classes where they lie beside it."""
+    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    labels: bytes | None = None
+    if beside != path and beside.exists():
+        with _open_idx(beside, 1) as (file, shape):
+            labels = file.read(shape[0])
+    with _open_idx(path, 3) as (file, shape):
+        if not _holds_pictures(shape):
+            raise UnreadableImage("it holds no grey pictures of 8 bits")
+        if labels is not None and len(labels) != shape[0]:
+            raise UnreadableImage(f"it holds {shape[0]:,} pictures, where {beside} has classes of {len(labels):,}")
+        for number, entry in enumerate(_rows(path, file.read, shape)):
+            yield entry._replace(label=labels[number] if labels is not None else None)
+
+
+@contextmanager
+def _open_idx(path: Path, rank: int) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
     """IDX: 0, 0, 8 for unsigned bytes, the number of dimensions, each of them in 4 bytes, and the bytes."""
     try:
         with _damage("it"), gzip.open(path) if path.suffix.lower() == ".gz" else open_input(path) as file:
             zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-            if (zero, kind, dimensions) != (0, 8, 3) or not _holds_pictures(shape):
-                raise UnreadableImage("it holds no grey pictures of 8 bits")
+            if (zero, kind, dimensions) != (0, 8, rank):
+                raise UnreadableImage(f"it holds no array of bytes with {rank} dimensions")
             start = file.tell()
             size = file.seek(0, SEEK_END) - start
             if size != prod(shape):
-                raise UnreadableImage(f"it holds {size:,} bytes of pictures, where its header says {prod(shape):,}")
+                raise UnreadableImage(f"it holds {size:,} bytes, where its header says {prod(shape):,}")
             file.seek(start)
-            yield from _rows(path, file.read, shape)
+            yield cast(IO[bytes], file), shape
     except UnreadableImage as error:
         raise DataMissing(f"{path}: {error}") from None
 

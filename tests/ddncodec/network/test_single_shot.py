@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddncodec.network.config import NetworkConfig
-from ddncodec.network.single_shot import BlockPass, Refinement, SingleShotGenerator, cosine_planes
+from ddncodec.network.config import NetworkConfig, RecurrentConfig
+from ddncodec.network.generator import build
+from ddncodec.network.sampled import BlockPass, Refinement, SampledGenerator
+from ddncodec.network.single_shot import SingleShotGenerator, cosine_planes
 from ddncodec.samplers import Chance, Guided, Replay, downsample
 
 PIXEL = 2 / 255  # one 8-bit step, in the network's units
@@ -17,17 +19,27 @@ CONFIGS = [
 ]
 
 
+RECURRENT = RecurrentConfig(k=5, levels=7, resolution=8, leak=2, chain_dropout=0.0, widths=(4, 8))
+
+
 def network(config: NetworkConfig) -> SingleShotGenerator:
     """An untrained network whose corrections and gains are not the neutral ones that it starts from."""
+    generator = sampled(config)
+    assert isinstance(generator, SingleShotGenerator)
+    return generator
+
+
+def sampled(config: NetworkConfig | RecurrentConfig) -> SampledGenerator:
     torch.manual_seed(0)
-    generator = SingleShotGenerator(config).eval()
+    generator = build(config).eval()
+    assert isinstance(generator, SampledGenerator)
     for module in generator.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=0.1)
     return generator
 
 
-def targets(config: NetworkConfig, count: int) -> Tensor:
+def targets(config: NetworkConfig | RecurrentConfig, count: int) -> Tensor:
     return torch.rand(count, 3, config.resolution, config.resolution) * 2 - 1
 
 
@@ -37,9 +49,11 @@ def first_block(generator: SingleShotGenerator, target: Tensor) -> BlockPass:
     return block
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(config: NetworkConfig) -> None:
-    generator = network(config)
+@pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
+def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(
+    config: NetworkConfig | RecurrentConfig,
+) -> None:
+    generator = sampled(config)
     encoded = generator.reconstruct(targets(config, 64))
     assert encoded.indices.shape == (64, config.levels)
     assert 0 <= encoded.indices.min() <= encoded.indices.max() < config.k
@@ -49,9 +63,11 @@ def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(config
         torch.testing.assert_close(alone, encoded.image[i : i + 1], rtol=0, atol=PIXEL)
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(config: NetworkConfig) -> None:
-    generator, target = network(config), targets(config, 3)
+@pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
+def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(
+    config: NetworkConfig | RecurrentConfig,
+) -> None:
+    generator, target = sampled(config), targets(config, 3)
     whole = generator.reconstruct(target).indices
     for levels in {1, (config.levels + 1) // 2, config.levels}:
         part = generator.reconstruct(target, levels)
@@ -115,7 +131,7 @@ def test_replay_renders_no_proposal_that_was_not_picked(monkeypatch: pytest.Monk
     config = CONFIGS[0]
     generator = network(config)
     indices = generator.reconstruct(targets(config, 2)).indices
-    for name in ("ddncodec.samplers.nearest_path", "ddncodec.network.single_shot.path_errors"):
+    for name in ("ddncodec.samplers.nearest_path", "ddncodec.network.sampled.path_errors"):
         monkeypatch.setattr(name, lambda *_: pytest.fail("replay searched"))
     generator.run(Replay(indices), 2)
 
@@ -129,3 +145,23 @@ def test_cosine_planes_are_orthonormal_and_start_with_the_constant_one() -> None
     planes = torch.from_numpy(cosine_planes(40, 16))
     torch.testing.assert_close(planes @ planes.T, torch.eye(40), rtol=0, atol=1e-5)
     torch.testing.assert_close(planes[0], torch.full((256,), 1 / 16))
+
+
+def test_the_recurrent_generator_picks_the_nearest_of_what_its_one_set_of_nodes_draws() -> None:
+    generator, target = sampled(RECURRENT), targets(RECURRENT, 3)
+    for block in generator.blocks(Guided(target), 3):
+        assert isinstance(block, BlockPass)
+        assert block.layers is generator.layers[0]
+        nodes = block.proposals.nodes[0]  # (K, 3, C)
+        drawn = torch.stack([block.proposals.features.render(node.expand(3, -1, -1)) for node in nodes], 1)
+        errors = (block.before[:, None] + drawn - target[:, None]).square().sum((2, 3, 4))
+        assert torch.equal(block.indices[:, 0], errors.argmin(1))
+
+
+def test_picks_of_all_levels_count_for_the_nodes_that_levels_share() -> None:
+    counts = torch.arange(35.0).view(7, 5)
+    shared, = sampled(RECURRENT).picks_by_layer(counts)
+    assert torch.equal(shared, counts.sum(0, keepdim=True))
+    own = sampled(CONFIGS[2])
+    assert torch.equal(torch.cat(list(own.picks_by_layer(torch.arange(140.0).view(20, 7)))),
+                       torch.arange(140.0).view(20, 7))

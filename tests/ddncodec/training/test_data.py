@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, ImageSize, InputMissing
-from ddncodec.images import Pixels
+from ddncodec.images import Pixels, fit
+from ddncodec.pixels import to_tensor
 from ddncodec.training.data import Packed, pack
 from ddncodec.training.data.pictures import pictures
 
@@ -133,6 +134,43 @@ def test_arrays_hold_what_a_folder_would(
     for entry, image in zip(found, expected, strict=True):
         assert isinstance(entry.content, np.ndarray)
         assert np.array_equal(entry.content, image if image.ndim == 3 else np.stack([image] * 3, 2))
+
+
+def labelled(path: Path, labels: bytes, declared: int | None = None) -> str:
+    """An IDX file of grey pictures, and one of so many labels beside it."""
+    data = mnist(path / "t-images", draw(grey=True))
+    header = struct.pack(">HBBI", 0, 8, 1, len(labels) if declared is None else declared)
+    (path / "t-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + labels))
+    return data
+
+
+def test_classes_come_from_the_labels_beside_an_idx_file_and_follow_the_images(tmp_path: Path) -> None:
+    count = len(draw(grey=True))
+    data = labelled(tmp_path, bytes(range(count)))
+    assert [entry.label for entry in pictures(data)] == list(range(count))
+    packed = Packed(pack(data, 8, tmp_path), seed=1)
+    every = {image.sum().item(): number for number, image in enumerate(
+        to_tensor(np.stack([fit(entry.content, 8) for entry in pictures(data)])))}  # type: ignore[arg-type]
+    for images, labels in ((packed.images(range(3, 30)), packed.labels(range(3, 30))),
+                           (packed.validation(9), packed.validation_labels(9))):
+        assert labels is not None
+        assert labels.tolist() == [every[image.sum().item()] for image in images]
+
+
+@pytest.mark.parametrize(("labels", "declared"), [(b"ab", None), (bytes(24), 23), (b"", None)])
+def test_labels_that_are_not_of_the_images_are_refused(labels: bytes, declared: int | None, tmp_path: Path) -> None:
+    with pytest.raises(DataMissing):
+        list(pictures(labelled(tmp_path, labels, declared)))
+
+
+def test_folders_in_a_folder_are_classes_unless_pictures_lie_beside_them(tmp_path: Path) -> None:
+    for name in ("b/1.png", "a/1.png", "a/deep/2.png", "a/x.png"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(png(draw()[0]))
+    labels = [(Path(entry.name).name, entry.label) for entry in pictures(str(tmp_path / "data"))]
+    assert labels == [("1.png", 0), ("2.png", 0), ("x.png", 0), ("1.png", 1)]
+    assert {entry.label for entry in pictures(str(tmp_path / "data/a"))} == {None}
+    assert Packed(pack(str(tmp_path / "data/a"), 8, tmp_path), 0).labels(range(2)) is None
 
 
 def test_cifars_own_rows_are_pictures(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddncodec.errors import BadCheckpoint, InputMissing, NotFinite
-from ddncodec.network.config import NetworkConfig, PrincipalConfig
+from ddncodec.network.config import AnyConfig, Condition, NetworkConfig, PrincipalConfig, RecurrentConfig
 from ddncodec.network.split_and_prune import MIN_PICKS
 from ddncodec.samplers import Chance
 from ddncodec.training.checkpoint import load_state
@@ -25,6 +25,8 @@ from ddncodec.weights import load_network, read_info
 CPU = World(torch.device("cpu"))
 PLANES = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
 CONV = NetworkConfig.default(4, 12, 8, channels=8, planes=0)
+TOLD = replace(CONV, condition=Condition("grey", 1))
+RECURRENT = RecurrentConfig(k=4, levels=6, resolution=8, leak=1, chain_dropout=0.1, widths=(8, 8))
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
                             segments=(4, 8), block_bits=8, refiner=(4, 8))
 
@@ -51,9 +53,9 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
     return load_state(folder / STATE_FILE)[0]
 
 
-@pytest.mark.parametrize("network", [PLANES, CONV])
+@pytest.mark.parametrize("network", [PLANES, CONV, TOLD, RECURRENT])
 def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
-    network: NetworkConfig, config: TrainConfig, tmp_path: Path
+    network: AnyConfig, config: TrainConfig, tmp_path: Path
 ) -> None:
     unbroken = Trainer.create(tmp_path / "unbroken", Recipe(network, config), CPU)
     # Make splits happen, and after the break too.
