@@ -11,6 +11,7 @@ import torch
 from ddncodec import container, zoo
 from ddncodec.container import Stream
 from ddncodec.effort import DEFAULT_EFFORT, GREEDY, MAX_EFFORT
+from ddncodec.errors import UnknownWeights
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.latent import Latent
 from ddncodec.network.generator import Generator
@@ -47,11 +48,12 @@ class Codec:
 
     def encode_batch(self, images: Sequence[Pixels], levels: int | None = None,
                      effort: int = DEFAULT_EFFORT) -> list[Latent]:
-        """`encode` for several images at once."""
+        """`encode` for several images at once. Raises UnknownWeights for a conditional network, as decoding does."""
         if levels is not None and not 1 <= levels <= self.levels:
             raise ValueError(f"levels must be 1 to {self.levels}, not {levels}")
         if not GREEDY <= effort <= MAX_EFFORT:
             raise ValueError(f"effort must be {GREEDY} to {MAX_EFFORT}, not {effort}")
+        self._require_unconditional()
         if not images:
             return []
         fitted = np.stack([fit(_checked(image), self.resolution) for image in images])
@@ -60,6 +62,7 @@ class Codec:
 
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
         """`decode` for several latents at once, of any lengths."""
+        self._require_unconditional()
         for latent in latents:
             self.info.check_latent(latent)
         images: dict[int, Pixels] = {}
@@ -68,6 +71,11 @@ class Codec:
             indices = torch.tensor([latents[i].indices for i in rows], device=self.device)
             images |= dict(zip(rows, to_pixels(self.network.replay(indices).image), strict=True))
         return [images[i] for i in range(len(latents))]
+
+    def _require_unconditional(self) -> None:
+        if self.info.config.condition is not None:
+            raise UnknownWeights(f"{self.info.name} wants to be told each image's {self.info.config.condition.kind}, "
+                                 f"which a .ddn file does not hold")
 
     def to_stream(self, picture: Picture, latent: Latent, comment: str | None = None) -> Stream:
         """What a .ddn file of this picture holds."""

@@ -54,6 +54,13 @@ class World:
         if self.size > 1:
             distributed.barrier(self.patient)
 
+    def told(self, text: str) -> str:
+        """What rank 0 says."""
+        said = [text]
+        if self.size > 1:
+            distributed.broadcast_object_list(said, 0, self.patient)
+        return said[0]
+
     def follow(self, module: nn.Module) -> None:
         """Wait for rank 0, and make this process's state of the module the same as its."""
         self.wait()

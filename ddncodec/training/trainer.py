@@ -351,15 +351,15 @@ class Trainer:
 
 
 def _open_source(folder: Path, recipe: Recipe, world: World, tell: Callable[[str], None] = lambda text: None) -> Source:
-    """The recipe's images; rank 0 packs them."""
+    """The recipe's images; rank 0 packs them, and says where: to others the files' times may look otherwise."""
     config, resolution = recipe.train, recipe.network.resolution
     if config.data is None:
         return Faces(resolution, Path(config.cache) if config.cache else None, config.faces)
     place = _pack_folder(folder, config)
+    packed = ""
     if world.leads:
-        pack(config.data, resolution, place, lambda count: tell(f"packing images: {count:,}"))
-    world.wait()
-    return Packed(pack(config.data, resolution, place), config.seed)
+        packed = pack(config.data, resolution, place, lambda count: tell(f"packing images: {count:,}")).name
+    return Packed(place / world.told(packed), config.seed)
 
 
 def _pack_folder(folder: Path, config: TrainConfig) -> Path:

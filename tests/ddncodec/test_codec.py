@@ -52,6 +52,17 @@ def test_a_batch_gives_what_each_image_gives_alone(codec: Codec, face: Pixels) -
         assert np.abs(codec.decode(latent).astype(int) - pixels).max() <= 1
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["k2-planes", "k3-conv", "k2-refined", "k8-principal"])
+def test_what_cuda_encodes_the_cpu_decodes_alike(name: str, face: Pixels) -> None:
+    path = str(ROOT / f"tests/golden/{name}.safetensors")
+    there, here = load_model(path, "cuda"), load_model(path, "cpu")
+    latent = there.encode(face)
+    assert np.abs(there.decode(latent).astype(int) - here.decode(latent)).max() <= 1
+    ours = mean_psnr(fit(face, here.resolution)[None], here.decode(here.encode(face))[None])
+    assert mean_psnr(fit(face, here.resolution)[None], here.decode(latent)[None]) == pytest.approx(ours, abs=0.1)
+
+
 def test_latents_of_different_lengths_decode_together(codec: Codec, face: Pixels) -> None:
     latent = codec.encode(face)
     mixed = [latent.prefix(40), latent, latent.prefix(7), latent]

@@ -110,7 +110,8 @@ def _shards(pattern: str) -> list[Path]:
 
 
 def _is_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in READ_SUFFIXES
+    path = Path(name)
+    return path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("._")  # which macOS puts beside a file
 
 
 def _is_tar(name: str) -> bool:

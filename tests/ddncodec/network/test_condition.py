@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ddncodec.errors import BadCheckpoint, DataMissing
+from ddncodec.codec import load_model
+from ddncodec.errors import BadCheckpoint, DataMissing, UnknownWeights
+from ddncodec.latent import Latent
 from ddncodec.network.condition import condition_of, edges_of, grey_of, one_hot
 from ddncodec.network.config import Condition, NetworkConfig, config_from_json
 from ddncodec.network.generator import Generator, build
@@ -85,6 +87,11 @@ def test_a_conditional_network_survives_its_file_and_others_have_no_condition_in
     save_network(tmp_path / "weights.safetensors", generator, "test")
     loaded = load_network(read_info(tmp_path / "weights.safetensors"))
     assert loaded.config == generator.config
+    codec = load_model(str(tmp_path / "weights.safetensors"), "cpu")
+    with pytest.raises(UnknownWeights, match="told each image's class"):
+        codec.encode(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UnknownWeights):
+        codec.decode(Latent((0,) * 12, 4))
     assert "condition" not in PLAIN.to_json()
 
 

@@ -36,7 +36,8 @@ def png(pixels: Pixels) -> bytes:
 
 
 def files(images: Pixels) -> dict[str, bytes]:
-    return {f"sub/{i:02}.png": png(image) for i, image in enumerate(images)} | {"sub/broken.png": BROKEN, "a.txt": b"x"}
+    return {f"sub/{i:02}.png": png(image) for i, image in enumerate(images)} | {
+        "sub/broken.png": BROKEN, "a.txt": b"x", "__MACOSX/sub/._00.png": b"of another system"}
 
 
 def folder(path: Path, images: Pixels) -> str:

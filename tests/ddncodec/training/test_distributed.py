@@ -40,11 +40,12 @@ from ddncodec.training.distributed import join
 from ddncodec.training.recipe import Recipe, read
 from ddncodec.training.trainer import Trainer
 split_and_prune.MIN_PICKS = 1
-with join(torch.device("cpu")) as world:
+with join(torch.device(sys.argv[2])) as world:
     trainer = Trainer.create(Path("job"), Recipe.of(read("recipe.toml")), world)
     assert world.size == int(sys.argv[1])
     list(trainer.run())
-    save_file({**trainer.network.state_dict(), "splits": torch.tensor(trainer.splits)}, f"{world.rank}.safetensors")
+    state = {name: tensor.contiguous() for name, tensor in trainer.network.state_dict().items()}
+    save_file({**state, "splits": torch.tensor(trainer.splits)}, f"{world.rank}.safetensors")
 """
 
 
@@ -65,17 +66,22 @@ def torchrun(processes: int, *arguments: str, cwd: Path) -> "subprocess.Popen[st
                             env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-@pytest.mark.parametrize(("network", "processes", "accumulate"), [(SINGLE_SHOT, 3, 2), (PRINCIPAL, 2, 1)],
-                         ids=["single-shot", "principal"])
+@pytest.mark.parametrize(("network", "processes", "accumulate", "device"), [
+    pytest.param(SINGLE_SHOT, 3, 2, "cpu", id="single-shot"), pytest.param(PRINCIPAL, 2, 1, "cpu", id="principal"),
+    pytest.param(SINGLE_SHOT, 2, 2, "cuda", id="single-shot-cuda", marks=pytest.mark.cuda),
+    pytest.param(PRINCIPAL, 2, 1, "cuda", id="principal-cuda", marks=pytest.mark.cuda),
+])
 def test_processes_end_with_the_weights_of_one(
-    network: NetworkConfig | PrincipalConfig, processes: int, accumulate: int, photos: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch
+    network: NetworkConfig | PrincipalConfig, processes: int, accumulate: int, device: str, photos: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if device == "cuda" and torch.cuda.device_count() < processes:
+        pytest.skip("too few GPUs")  # NCCL takes one for each process
     train = TrainConfig(data=str(photos), steps=10, batch=12, warmup=2, start_images=48, head_steps=2, augment=0.5,
                         couple_images=40, couple_at=0.5, validation_images=3, validate_every=5, lr=1e-3)
     (tmp_path / "recipe.toml").write_text(Recipe(network, replace(train, accumulate=accumulate)).to_toml())
     (tmp_path / "worker.py").write_text(WORKER)
-    with torchrun(processes, "worker.py", str(processes), cwd=tmp_path) as job:
+    with torchrun(processes, "worker.py", str(processes), device, cwd=tmp_path) as job:
         _, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
     monkeypatch.setattr("ddncodec.network.split_and_prune.MIN_PICKS", 1)
@@ -87,7 +93,7 @@ def test_processes_end_with_the_weights_of_one(
     assert ranks[0].pop("splits") == alone.splits
     assert alone.splits > 0 or network is PRINCIPAL
     for name, tensor in alone.network.state_dict().items():
-        torch.testing.assert_close(ranks[0][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+        torch.testing.assert_close(ranks[0][name].cpu(), tensor, rtol=1e-3, atol=1e-4, msg=name)
     logs = [[json.loads(line) for line in (tmp_path / name / LOG_FILE).read_text().splitlines()]
             for name in ("job", "alone")]
     assert len(logs[0]) == len(logs[1]) == 2

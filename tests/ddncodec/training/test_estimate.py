@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
 
 from ddncodec.network.config import NetworkConfig
+from ddncodec.network.generator import build
+from ddncodec.samplers import Chance
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.estimate import estimate
 from ddncodec.training.recipe import Recipe
@@ -52,6 +55,23 @@ def test_the_memory_of_a_run_is_estimated_within_a_fifth() -> None:
     run = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=True)
     found = estimate(Recipe(NETWORK, TrainConfig(batch=BATCH)), torch.device("cpu"))
     assert found.total_bytes == pytest.approx(json.loads(run.stdout), rel=0.2)
+
+
+@pytest.mark.cuda
+def test_the_memory_of_a_run_on_cuda_is_estimated_within_a_fifth() -> None:
+    device = torch.device("cuda")
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    network = build(NETWORK).to(device)
+    average = deepcopy(network)
+    optimizer = torch.optim.Adam(network.parameters())
+    for step in range(2):
+        optimizer.zero_grad()
+        network.loss(torch.rand(BATCH, 3, 32, 32, device=device), 4.0, Chance(step, BATCH)).total.backward()
+        optimizer.step()
+    peak = torch.cuda.max_memory_allocated() - before
+    del average
+    assert estimate(Recipe(NETWORK, TrainConfig(batch=BATCH)), device).total_bytes == pytest.approx(peak, rel=0.2)
 
 
 def test_flops_are_those_of_the_operations() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from ddncodec.errors import BadCheckpoint, InputMissing, NotFinite
 from ddncodec.network.config import AnyConfig, Condition, NetworkConfig, PrincipalConfig, RecurrentConfig
@@ -29,6 +28,15 @@ TOLD = replace(CONV, condition=Condition("grey", 1))
 RECURRENT = RecurrentConfig(k=4, levels=6, resolution=8, leak=1, chain_dropout=0.1, widths=(8, 8))
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
                             segments=(4, 8), block_bits=8, refiner=(4, 8))
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
+
+
+@pytest.fixture(params=DEVICES)
+def world(request: pytest.FixtureRequest) -> World:
+    """One process, on each kind of device."""
+    return World(torch.device(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +88,8 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
     assert facts[0] == facts[1]
 
 
-def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path / "mine", Recipe(PLANES, config), CPU)
+def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, world: World, tmp_path: Path) -> None:
+    trainer = Trainer.create(tmp_path / "mine", Recipe(PLANES, config), world)
     measured = [progress.psnr for progress in trainer.run() if progress.psnr is not None]
     info = read_info(tmp_path / "mine" / BEST_FILE)
     assert (info.name, info.config) == ("mine", PLANES)
@@ -95,10 +103,10 @@ def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, 
 
 
 @pytest.mark.parametrize("network", [PLANES, CONV])
-def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, world: World, tmp_path: Path) -> None:
     run = replace(config, steps=100, lr=3e-3, node_lr=9e-3, save_every=100, validate_every=100)
-    trainer = Trainer.create(tmp_path, Recipe(network, run), CPU)
-    images = trainer.source.images(range(36))
+    trainer = Trainer.create(tmp_path, Recipe(network, run), world)
+    images = trainer.source.images(range(36)).to(world.device)
 
     def loss() -> float:
         with torch.no_grad():
@@ -125,13 +133,13 @@ def test_a_principal_run_couples_its_picks_and_resumes_bit_for_bit(config: Train
         assert torch.equal(tensor, state(tmp_path / "broken")[name]), name
 
 
-def test_moments_and_average_follow_a_split(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, ema=1.0)), CPU)
+def test_moments_and_average_follow_a_split(config: TrainConfig, world: World, tmp_path: Path) -> None:
+    trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, ema=1.0)), world)
     trainer.train_step()
     layer, averaged = trainer.network.layers[-1], trainer.average.layers[-1]
     layer.usage[:] = MIN_PICKS
     layer.usage[0] = torch.tensor([0.0, 3, 1, 1]) * MIN_PICKS
-    trainer._follow(torch.zeros(12, 4))
+    trainer._follow(torch.zeros(12, 4, device=world.device))
     moments = trainer.optimizer.state[layer.nodes]
     for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
         assert torch.equal(moment[0, 0], moment[0, 1])
@@ -143,26 +151,26 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, tmp_path: Path)
 @pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_trains_as_float32_does(
-    network: NetworkConfig | PrincipalConfig, precision: str, config: TrainConfig, tmp_path: Path
+    network: NetworkConfig | PrincipalConfig, precision: str, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     losses = []
     for kind in ("float32", precision):
         run = replace(config, precision=kind, steps=4, head_steps=3, couple_images=40)
-        trainer = Trainer.create(tmp_path / kind, Recipe(network, run), CPU)
+        trainer = Trainer.create(tmp_path / kind, Recipe(network, run), world)
         losses.append([progress.loss for progress in trainer.run()])
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert losses[1] != losses[0]
-    assert [progress.step for progress in Trainer.resume(tmp_path / precision, CPU, steps=5).run()] == [5]
+    assert [progress.step for progress in Trainer.resume(tmp_path / precision, world, steps=5).run()] == [5]
 
 
 @pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
 @pytest.mark.parametrize("change", [{"accumulate": 3}, {"checkpoint_activations": True}], ids=str)
 def test_memory_is_saved_at_no_cost_in_the_result(
-    network: NetworkConfig | PrincipalConfig, change: dict[str, int], config: TrainConfig, tmp_path: Path
+    network: NetworkConfig | PrincipalConfig, change: dict[str, int], config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     run = replace(config, steps=4, head_steps=3, couple_images=40, augment=0.5)
     for name, settings in (("plain", {}), ("thrifty", change)):
-        list(Trainer.create(tmp_path / name, Recipe(network, replace(run, **settings)), CPU).run())
+        list(Trainer.create(tmp_path / name, Recipe(network, replace(run, **settings)), world).run())
     thrifty = state(tmp_path / "thrifty")
     for name, tensor in state(tmp_path / "plain").items():
         torch.testing.assert_close(thrifty[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
@@ -176,21 +184,21 @@ def test_checkpointed_activations_are_not_kept(network: NetworkConfig | Principa
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a compiler")
-def test_compiled_parts_train_alike(config: TrainConfig, tmp_path: Path) -> None:
+def test_compiled_parts_train_alike(config: TrainConfig, world: World, tmp_path: Path) -> None:
     losses = []
     run = replace(config, steps=2, couple_images=40, head_steps=3)
     for flag in (False, True):
         recipe = Recipe(replace(PRINCIPAL, refiner=()), replace(run, compile=flag))
-        trainer = Trainer.create(tmp_path / str(flag), recipe, CPU)
+        trainer = Trainer.create(tmp_path / str(flag), recipe, world)
         losses.append([progress.loss for progress in trainer.run()])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.mark.parametrize(("network", "level"), [(CONV, 3), (PLANES, 9)])
 def test_a_loss_that_is_no_number_stops_the_run_at_its_level_and_keeps_the_last_state(
-    network: NetworkConfig, level: int, config: TrainConfig, tmp_path: Path
+    network: NetworkConfig, level: int, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
-    trainer = Trainer.create(tmp_path, Recipe(network, config), CPU)
+    trainer = Trainer.create(tmp_path, Recipe(network, config), world)
     stopped = trainer.run()
     for progress in stopped:
         if progress.step == 5:
@@ -207,11 +215,11 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_level_and_keeps_the_last_
     for name, tensor in trainer.network.state_dict().items():
         torch.testing.assert_close(tensor, weights[name], rtol=0, atol=0, equal_nan=True)
     assert load_state(tmp_path / STATE_FILE)[1]["step"] == 4
-    assert [progress.step for progress in Trainer.resume(tmp_path, CPU).run()] == [5, 6, 7, 8]
+    assert [progress.step for progress in Trainer.resume(tmp_path, world).run()] == [5, 6, 7, 8]
 
 
-def test_only_guided_picks_are_counted(config: TrainConfig, tmp_path: Path) -> None:
-    trainer = Trainer.create(tmp_path, Recipe(replace(PLANES, chain_dropout=0.5), config), CPU)
+def test_only_guided_picks_are_counted(config: TrainConfig, world: World, tmp_path: Path) -> None:
+    trainer = Trainer.create(tmp_path, Recipe(replace(PLANES, chain_dropout=0.5), config), world)
     trainer.train_step()
     counted = torch.cat([layer.usage for layer in trainer.network.layers]).sum(1)
     assert (counted <= 6).all()  # images of a batch
@@ -236,10 +244,16 @@ def test_the_board_gets_losses_usage_and_pictures(config: TrainConfig, tmp_path:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_run_on_cuda_saves_what_the_cpu_resumes(config: TrainConfig, tmp_path: Path) -> None:
-    list(Trainer.create(tmp_path, Recipe(PLANES, config), World(torch.device("cuda"))).run())
-    assert load_file(tmp_path / STATE_FILE)
+@pytest.mark.parametrize("network", [PLANES, CONV, TOLD, RECURRENT, PRINCIPAL])
+def test_a_run_on_cuda_goes_on_on_the_cpu_and_learns_as_it(network: AnyConfig, config: TrainConfig, tmp_path: Path
+                                                           ) -> None:
+    run = replace(config, head_steps=3, couple_images=40)
+    losses = {}
+    for device in ("cpu", "cuda"):
+        trainer = Trainer.create(tmp_path / device, Recipe(network, run), World(torch.device(device)))
+        losses[device] = [progress.loss for progress in trainer.run()]
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.02)
+    assert [progress.step for progress in Trainer.resume(tmp_path / "cuda", CPU, steps=9).run()] == [9]
 
 
 def test_a_state_that_is_none_is_refused(tmp_path: Path) -> None:
