@@ -147,7 +147,9 @@ def test_a_closed_standard_input_is_told(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-m", "ddncodec", "info", "-"], cwd=tmp_path, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job behind & ignores it
+                          ) as process:
         assert process.stdin
         process.stdin.write(bytes(2**22))  # far more than a pipe holds: once it is gone, the program is reading
         process.stdin.flush()
