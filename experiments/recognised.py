@@ -21,6 +21,7 @@ from torch.nn import functional
 from ddncodec import load_model
 from ddncodec.images import fit
 from ddncodec.network.condition import one_hot
+from ddncodec.network.config import CLASS
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.training.data.pictures import pictures
 
@@ -68,7 +69,7 @@ def main(model: str, images: str, test_images: str,
     """Print both shares; see the module."""
     codec = load_model(model)
     config = codec.info.config
-    if config.condition is None or config.condition.kind != "class":
+    if config.condition is None or config.condition.kind != CLASS:
         raise typer.BadParameter(f"{model} is told no class")
     trained = classifier(*labelled(images, config.resolution))
     known = accuracy(trained, *labelled(test_images, config.resolution))

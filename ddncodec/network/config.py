@@ -134,7 +134,7 @@ class NetworkConfig:
                 blocks.append(0)  # what the last picks imply, drawn for no bits
             stages.append(Stage(resolution=side, trunk=min(side, 8) if planes else side, channels=channels,
                                 planes=min(planes, side * side), levels=tuple(blocks)))
-        return cls(k=k, resolution=resolution, leak=leak, chain_dropout=0.0 if k == 2 else 0.05,
+        return cls(k=k, resolution=resolution, leak=leak, chain_dropout=_chain_dropout(k),
                    stages=tuple(stages))
 
     def to_json(self) -> str:
@@ -185,7 +185,7 @@ class RecurrentConfig:
     @classmethod
     def default(cls, k: int, levels: int, resolution: int = 64, *, leak: int = 1) -> RecurrentConfig:
         """A layout of about 400,000 parameters for any K, L and resolution."""
-        return cls(k=k, levels=levels, resolution=resolution, leak=leak, chain_dropout=0.05 if k > 2 else 0.0,
+        return cls(k=k, levels=levels, resolution=resolution, leak=leak, chain_dropout=_chain_dropout(k),
                    widths=UNET[: resolution.bit_length()])
 
     def to_json(self) -> str:
@@ -326,6 +326,10 @@ def spread_levels(k: int, levels: int, resolution: int) -> dict[int, int]:
             rest -= share
     spread[resolution] = rest
     return spread
+
+
+def _chain_dropout(k: int) -> float:
+    return 0.05 if k > 2 else 0.0
 
 
 def _require(condition: bool, message: str) -> None:

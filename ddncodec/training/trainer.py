@@ -307,8 +307,9 @@ class Trainer:
         found = torch.zeros(2, dtype=torch.float64, device=self.world.device)
         ours = torch.arange(len(images))[self.world.rank :: self.world.size]
         for rows in torch.split(ours, VALIDATION_BATCH) if len(ours) else ():
-            part, condition = images[rows], None if told is None else told[rows].to(self.world.device)
-            decoded = self.average.reconstruct(part.to(self.world.device), None, DEFAULT_EFFORT, condition).image
+            part = images[rows]
+            decoded = self.average.reconstruct(part.to(self.world.device), effort=DEFAULT_EFFORT,
+                                               condition=None if told is None else told[rows]).image
             errors = squared_errors(to_pixels(part), to_pixels(decoded))
             found += torch.tensor([sum(map(psnr, errors)), len(errors)]).to(found)
         total, count = self.world.sum(found)
@@ -322,8 +323,7 @@ class Trainer:
     def _pictures(self) -> tuple[Pixels, Pixels]:
         """Grids of pictures: validation images, below each what 1/8, 1/4, 1/2 and all levels show; random samples."""
         config, device = self.network.config, self.world.device
-        images, told = self._validation(PICTURED)
-        condition = None if told is None else told.to(device)
+        images, condition = self._validation(PICTURED)
         rows = [images, *(self.average.reconstruct(images.to(device), max(1, config.levels // part),
                                                    condition=condition).image for part in (8, 4, 2, 1))]
         random = torch.randint(config.k, (2, len(images), config.levels), generator=torch.Generator().manual_seed(0))
@@ -331,9 +331,9 @@ class Trainer:
         return grid(rows), grid(samples)
 
     def _validation(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Validation images, and what the network is told of them."""
+        """Validation images, on the CPU, and what the network is told of them, on the device."""
         images = self.source.validation(count)
-        return images, self._condition(images, self.source.validation_labels(count))
+        return images, self._condition(images.to(self.world.device), self.source.validation_labels(count))
 
     def save(self) -> None:
         """Write the state that `resume` reads: weights, moving average, moments, counters, position; and the recipe."""
