@@ -74,7 +74,9 @@ def listing(data: str) -> list[tuple[str, int, int]]:
 
     Raises InputMissing, DataMissing as it does.
     """
-    states = [(str(file), file.stat()) for file in _files(data) if file.exists()]
+    files = _files(data)
+    labels = [beside for file in files if (beside := _labels_beside(file))]
+    states = [(str(file), file.stat()) for file in [*files, *labels] if file.exists()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
@@ -197,9 +199,9 @@ def _npy_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, 
 
 def _idx(path: Path) -> Iterator[Entry]:
     """The pictures of an IDX file, and their classes where they lie beside it."""
-    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    beside = _labels_beside(path)
     labels: bytes | None = None
-    if beside != path and beside.exists():
+    if beside is not None:
         with _open_idx(beside, 1) as (file, shape):
             labels = file.read(shape[0])
     with _open_idx(path, 3) as (file, shape):
@@ -209,6 +211,12 @@ def _idx(path: Path) -> Iterator[Entry]:
             raise UnreadableImage(f"it holds {shape[0]:,} pictures, where {beside} has classes of {len(labels):,}")
         for number, entry in enumerate(_rows(path, file.read, shape)):
             yield entry._replace(label=labels[number] if labels is not None else None)
+
+
+def _labels_beside(path: Path) -> Path | None:
+    """The file of the classes of an IDX file's pictures, if there is one."""
+    beside = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
+    return beside if _is_idx(path.name) and beside != path and beside.exists() else None
 
 
 @contextmanager

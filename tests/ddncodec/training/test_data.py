@@ -158,6 +158,19 @@ def test_classes_come_from_the_labels_beside_an_idx_file_and_follow_the_images(t
         assert labels.tolist() == [every[image.sum().item()] for image in images]
 
 
+def test_a_pack_is_made_again_when_labels_come_to_lie_beside_its_images(tmp_path: Path) -> None:
+    plain = pack(mnist(tmp_path / "t-images", draw(grey=True)), 8, tmp_path)
+    assert Packed(plain, 0).labels(range(2)) is None
+    images = tmp_path / "t-images-idx3-ubyte.gz"
+    before = images.stat()
+    header = struct.pack(">HBBI", 0, 8, 1, 24)
+    (tmp_path / "t-labels-idx1-ubyte.gz").write_bytes(gzip.compress(header + bytes(24)))
+    assert images.stat().st_mtime_ns == before.st_mtime_ns  # the images are what they were
+    told = pack(str(images), 8, tmp_path)
+    assert told != plain
+    assert Packed(told, 0).labels(range(2)) is not None
+
+
 @pytest.mark.parametrize(("labels", "declared"), [(b"ab", None), (bytes(24), 23), (b"", None)])
 def test_labels_that_are_not_of_the_images_are_refused(labels: bytes, declared: int | None, tmp_path: Path) -> None:
     with pytest.raises(DataMissing):
