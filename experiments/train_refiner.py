@@ -2,10 +2,9 @@
 
     python experiments/train_refiner.py [MODEL] [--steps N] [--cache FOLDER] [--out FILE]
 
-`ddncodec train` spends a quarter of each batch on the refiner, since all parts learn at once; here it has all. Of the images
-40% are refined as half of their stream shows them, 30% as another prefix does, and 30% whole. Prints the PSNR of the mean
-error on validation faces, of halves and wholes at each effort, and keeps the moving average that is best on halves and
-wholes together.
+`ddncodec train` spends a quarter of each batch on the refiner, since all parts learn at once; here it has all. Of the
+images 40% are refined as half of their stream shows them, 30% as another prefix does, and 30% whole. Prints the PSNR of
+the mean error on validation faces, and keeps the moving average that is best on halves and wholes together.
 """
 
 from __future__ import annotations
@@ -41,12 +40,14 @@ def main(model: Annotated[str, typer.Argument()] = zoo.DEFAULT,
          lr: Annotated[float, typer.Option(help="Adam's rate, along half a cosine.")] = 5e-4,
          faces: Annotated[int, typer.Option(help="How many of the training seeds, over and over.")] = 60_000,
          cache: Annotated[Path, typer.Option(help="A folder that keeps the faces.")] = Path("runs/faces"),
-         out: Annotated[Path, typer.Option(help="The weights file to write.")] = Path("runs/refined.safetensors")) -> None:
+         out: Annotated[Path, typer.Option(help="The weights file to write.")] = Path("runs/refined.safetensors")
+         ) -> None:
     """Train, print, write."""
     torch.manual_seed(0)
     codec = load_model(model)
     network, source = codec.network, Faces(64, cache, faces)
-    assert isinstance(network, PrincipalGenerator) and network.refiner is not None
+    assert isinstance(network, PrincipalGenerator)
+    assert network.refiner is not None
     average, refiner = network.refiner, deepcopy(network.refiner).requires_grad_().train()
     optimizer = torch.optim.Adam(refiner.parameters())
     images, rough = validation(network, source)
