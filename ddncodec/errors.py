@@ -164,3 +164,18 @@ class ProcessLost(DdnError):
     """Training stopped because another process of the job is gone."""
 
     exit_code = 53
+
+
+# Evaluation (60-69).
+
+
+class BadResults(DdnError):
+    """A file of results is not one that `ddncodec eval` writes."""
+
+    exit_code = 60
+
+
+class MissingExtra(DdnError):
+    """A command wants packages that are not installed."""
+
+    exit_code = 61

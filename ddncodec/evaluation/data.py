@@ -1,0 +1,54 @@
+"""What is evaluated on: images at a model's resolution, where they come from, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+
+from ddncodec.errors import DataMissing, DdnError
+from ddncodec.evaluation.metrics import Pixels
+from ddncodec.images import fit
+from ddncodec.pixels import to_pixels
+from ddncodec.training.data.faces import TEST_SEEDS, Faces
+from ddncodec.training.data.pictures import pictures
+
+BUILT_IN = "test-seeds"
+
+
+@dataclass(frozen=True)
+class Images:
+    """pixels: (N, R, R, 3). names: of the N. unreadable: name and reason of what was left out."""
+
+    source: str
+    pixels: Pixels
+    names: list[str]
+    unreadable: dict[str, DdnError] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of the decoded pixels, after they were resampled to R×R, and their shape."""
+        return hashlib.sha256(f"{self.pixels.shape}".encode() + self.pixels.tobytes()).hexdigest()
+
+
+def load(source: str, resolution: int, limit: int | None = None) -> Images:
+    """The built-in test seeds, or everything that `pictures` finds at a path, area-resampled to R×R.
+
+    limit: the first so many. Raises InputMissing; DataMissing where there is no readable image.
+    """
+    if source == BUILT_IN:
+        seeds = TEST_SEEDS[:limit]
+        return Images(source, to_pixels(Faces(resolution).draw(seeds)), [str(seed) for seed in seeds])
+    found, names = [], []
+    unreadable: dict[str, DdnError] = {}
+    for name, content, _ in islice(pictures(source), limit):
+        if isinstance(content, DdnError):
+            unreadable[name] = content
+        else:
+            found.append(fit(content, resolution))
+            names.append(name)
+    if not found:
+        raise next(iter(unreadable.values()), DataMissing(f"{source} holds no readable image"))
+    return Images(source, np.stack(found), names, unreadable)

@@ -1,0 +1,56 @@
+"""What computed a figure: versions, machine, checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from PIL import features
+
+from ddncodec import __version__
+from ddncodec.files import open_input
+from ddncodec.weights import WeightsInfo
+
+PACKAGES = ("torch", "numpy", "pillow", "imagecodecs", "pytorch-msssim", "bjontegaard", "compressai")
+PILLOWS = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "libavif": "avif"}
+
+
+def versions() -> dict[str, str | None]:
+    """Of all that has a part in the figures; None for what is not installed."""
+    found: dict[str, str | None] = {"ddncodec": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    found |= {library: features.version(name) for library, name in PILLOWS.items()}
+    if found["imagecodecs"]:
+        import imagecodecs
+
+        known = imagecodecs.version(dict)
+        found |= {library: known.get(library) for library in ("libjxl", "openjpeg")}
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The processor's name and how many of its cores are there."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return {"cpu": name, "cores": os.cpu_count(), "system": platform.system()}
+
+
+def checkpoint(info: WeightsInfo) -> dict[str, Any]:
+    """A model, its id and the hash of its file."""
+    with open_input(info.path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    config = info.config
+    return {"name": info.name, "weights": info.id.hex(), "sha256": digest, "k": config.k, "levels": config.levels,
+            "bits": config.bits, "resolution": config.resolution}
