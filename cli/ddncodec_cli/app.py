@@ -11,6 +11,7 @@ from ddncodec.errors import DdnError, OutputFailed
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
+from ddncodec_cli.eval import evaluate
 from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
 from ddncodec_cli.models import app as models
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (encode, decode, info, verify, train):
     app.command()(command)
+app.command("eval")(evaluate)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")
 

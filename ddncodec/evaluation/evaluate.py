@@ -1,0 +1,249 @@
+"""One evaluation: a model and its peers on the same images, part by part, each kept on disk once it is done."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ddncodec import container
+from ddncodec.codec import Codec
+from ddncodec.effort import DEFAULT_EFFORT, GREEDY, MAX_EFFORT
+from ddncodec.evaluation import provenance
+from ddncodec.evaluation.compressai_zoo import ZOO
+from ddncodec.evaluation.data import Images
+from ddncodec.evaluation.eigenfaces import Eigenfaces
+from ddncodec.evaluation.judge import Judge
+from ddncodec.evaluation.metrics import Pixels, bootstrap, psnr, squared_errors
+from ddncodec.evaluation.peers import FILE_CODECS, Coded, Peer, Told, Tuned, workers
+from ddncodec.evaluation.rate_distortion import delta
+from ddncodec.files import atomic_write
+from ddncodec.images import Picture
+from ddncodec.latent import Latent
+
+FORMAT = "ddncodec-evaluation-1"
+VERSION = 1  # of what computes a part: another one computes it anew
+BUDGETS = (80, 120, 160, 240, 320)
+PREFIXES = 16
+FRAMES = 48  # of the report's slider
+PICTURED = 8
+BATCH = 64
+
+PEERS: tuple[Peer, ...] = (*FILE_CODECS, Eigenfaces(False), Eigenfaces(True), *ZOO)
+
+Json = dict[str, Any]
+Begin = Callable[[str, int], Told]  # is told a part's name and its number of images; returns what is told the progress
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """budgets: bytes of whole files. peers: names. curve_images: how many have every level's PSNR.
+
+    inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
+    """
+
+    budgets: tuple[int, ...] = BUDGETS
+    peers: tuple[str, ...] = tuple(peer.name for peer in PEERS)
+    curve_images: int = PICTURED
+    inception: Path | None = None
+    lpips: Path | None = None
+
+
+class Evaluation:
+    """Of one model on some images. The run's folder keeps every part, so that the same call goes on with a stopped run.
+
+    Pictures are in the parts alone; `results` is all else.
+    """
+
+    def __init__(self, codec: Codec, images: Images, settings: Settings, folder: Path, begin: Begin) -> None:
+        self._codec, self._images, self._settings = codec, images, settings
+        self._folder, self._begin = folder, begin
+        self._judge = Judge(images.pixels, settings.inception, settings.lpips)
+        self._sha256 = images.sha256
+        self._versions = provenance.versions()
+        self._latents: dict[int, tuple[list[Latent], float]] = {}
+
+    def run(self) -> tuple[Json, dict[str, Json]]:
+        """The results, and the pictures of each codec and of the slider, by their names."""
+        codec, images = self._codec, self._images
+        model = provenance.checkpoint(codec.info)
+        parts: list[Json] = []
+        for effort in range(GREEDY, MAX_EFFORT + 1):
+            def ours(told: Told, effort: int = effort) -> Json:
+                return self._ours(effort, told)
+            parts.append(self._part(f"{model['name']}-effort-{effort}", {"weights": model["sha256"]}, ours))
+        curve = self._part(f"{model['name']}-curve", {"weights": model["sha256"],
+                                                      "images": self._settings.curve_images}, self._curve)
+        with workers(len(images.pixels)) as many:
+            for peer in PEERS:
+                if peer.name not in self._settings.peers:
+                    continue
+                head: Json = {"name": peer.name, "label": peer.label}
+                if why := peer.unavailable(codec.resolution):
+                    parts.append(head | {"unavailable": why})
+                    continue
+
+                def tune(told: Told, peer: Peer = peer) -> Json:
+                    tuned = peer.tune(images.pixels, self._settings.budgets, many, told)
+                    return {"points": self._points(tuned), "pictures": self._pictures(tuned),
+                            "smallest_file": min(tuned.smallest)}
+
+                parts.append(head | {"settings": peer.settings}
+                             | self._part(peer.name, {"settings": peer.settings}, tune))
+        pictures = {part["name"]: part.pop("pictures") for part in parts if "pictures" in part}
+        pictures["originals"] = {"": _strip(list(images.pixels[:PICTURED]))}
+        pictures["frames"] = curve.pop("frames")
+        default = next(part for part in parts if part.get("effort") == DEFAULT_EFFORT)
+        return {
+            "format": FORMAT,
+            "data": {"source": images.source, "images": len(images.pixels), "resolution": codec.resolution,
+                     "sha256": self._sha256,
+                     "unreadable": [{"name": name, "reason": str(error)} for name, error in images.unreadable.items()]},
+            "model": model,
+            "settings": {"budgets": list(self._settings.budgets), "networks": self._judge.networks},
+            "versions": self._versions,
+            "machine": provenance.machine(),
+            "codecs": parts,
+            "every_level": curve,
+            "bjontegaard": {part["name"]: asdict(delta(_curve(default), _curve(part))) for part in parts
+                            if "effort" not in part and "points" in part},
+        }, pictures
+
+    def _part(self, name: str, of: Json, work: Callable[[Told], Json]) -> Json:
+        """What `work` makes, or made in an earlier run of the same data, settings and versions."""
+        key = [VERSION, self._sha256, self._settings.budgets, self._judge.networks, self._versions, name, of]
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        path = self._folder / "parts" / f"{name}-{digest}.json"
+        if path.is_file():
+            try:
+                kept: Json = json.loads(path.read_bytes())
+                return kept
+            except ValueError:
+                pass  # damaged: made anew
+        made = work(self._begin(name, len(self._images.pixels)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path, overwrite=True) as file:
+            file.write(json.dumps(made, allow_nan=False).encode())
+        return made
+
+    def _encoded(self, effort: int, told: Told) -> tuple[list[Latent], float]:
+        """The latents of all images, and the seconds that each took."""
+        if effort not in self._latents:
+            began = perf_counter()
+            latents = []
+            for part in _batches(self._images.pixels):
+                latents += self._codec.encode_batch(list(part), effort=effort)
+                told(len(part))
+            self._latents[effort] = latents, (perf_counter() - began) / len(latents)
+        return self._latents[effort]
+
+    def _decoded(self, latents: Sequence[Latent]) -> Pixels:
+        return np.stack([pixels for part in _batches(latents) for pixels in self._codec.decode_batch(part)])
+
+    def _size(self, latent: Latent) -> int:
+        """Bytes of the whole file of an image at the model's resolution."""
+        picture = Picture(np.zeros((self._codec.resolution, self._codec.resolution, 3), np.uint8))
+        return len(container.to_bytes(self._codec.to_stream(picture, latent)))
+
+    def _ours(self, effort: int, told: Told) -> Json:
+        """The model at every budget, a prefix of the one stream, and at every sixteenth of the stream."""
+        latents, encode_seconds = self._encoded(effort, told)
+        images, whole = self._images.pixels, self._codec.levels
+        sizes = {levels: self._size(latents[0].prefix(levels)) for levels in range(1, whole + 1)}
+        within = {budget: max((levels for levels, size in sizes.items() if size <= budget), default=0)
+                  for budget in self._settings.budgets}
+        wanted = {-(-whole * i // PREFIXES) for i in range(1, PREFIXES + 1)}
+        prefixes: list[Json] = []
+        coded: dict[int, list[Coded | None]] = {0: [None] * len(images)}
+        decode_seconds = 0.0
+        for levels in sorted(wanted | set(within.values()) - {0}):
+            part = [latent.prefix(levels) for latent in latents]
+            began = perf_counter()
+            decoded = self._decoded(part)
+            decode_seconds = (perf_counter() - began) / len(images)
+            if levels in wanted:
+                errors = bootstrap(squared_errors(images, decoded), psnr)
+                prefixes.append({"levels": levels, "bits": part[0].bits, "bytes": sizes[levels],
+                                 "psnr_of_mean_error": {name: value if np.isfinite(value) else None
+                                                        for name, value in asdict(errors).items()}})
+            if levels in within.values():
+                payload = -(-part[0].bits // 8)
+                coded[levels] = [Coded(pixels, sizes[levels], payload, encode_seconds, decode_seconds)
+                                 for pixels in decoded]
+        tuned = Tuned([coded[levels] for levels in within.values()], [sizes[1]] * len(images))
+        name = self._codec.info.name
+        return {"name": f"{name}-effort-{effort}", "label": f"ddncodec {name}, effort {effort}", "effort": effort,
+                "points": self._points(tuned), "prefixes": prefixes, "pictures": self._pictures(tuned),
+                "smallest_file": sizes[1], "largest_file": sizes[whole],
+                "encoded_a_second": 1 / encode_seconds, "decoded_a_second": 1 / decode_seconds}
+
+    def _curve(self, told: Told) -> Json:
+        """PSNR after every level on the first images, and some of the pictures on the way."""
+        images = self._images.pixels[: self._settings.curve_images]
+        latents = self._codec.encode_batch(list(images))
+        whole = self._codec.levels
+        shown = {-(-whole * i // FRAMES) for i in range(1, FRAMES + 1)}
+        curve, frames = [], {}
+        for levels in range(1, whole + 1):
+            decoded = np.stack(self._codec.decode_batch([latent.prefix(levels) for latent in latents]))
+            error = psnr(float(squared_errors(images, decoded).mean()))
+            curve.append(round(error, 3) if np.isfinite(error) else None)
+            if levels in shown:
+                frames[str(levels)] = _strip(list(decoded[:PICTURED]), quality=90)
+            told(round(len(self._images.pixels) * levels / whole) - round(
+                len(self._images.pixels) * (levels - 1) / whole))
+        return {"images": len(images), "psnr": curve, "frames": frames}
+
+    def _points(self, tuned: Tuned) -> list[Json]:
+        """Sizes, times and metrics at each budget, of the images that fit."""
+        points = []
+        for budget, row in zip(self._settings.budgets, tuned.coded, strict=True):
+            found = {i: coded for i, coded in enumerate(row) if coded is not None}
+            point: Json = {"budget": budget, "fitted": len(found), "of": len(row)}
+            if found:
+                point |= {
+                    "bytes": float(np.mean([coded.size for coded in found.values()])),
+                    "payload": float(np.mean([coded.payload for coded in found.values()])),
+                    "encode_ms": 1e3 * float(np.mean([coded.encode_seconds for coded in found.values()])),
+                    "decode_ms": 1e3 * float(np.mean([coded.decode_seconds for coded in found.values()])),
+                    "metrics": self._judge.figures(np.stack([coded.pixels for coded in found.values()]), list(found)),
+                }
+            points.append(point)
+        return points
+
+    def _pictures(self, tuned: Tuned) -> Json:
+        return {str(budget): _strip([coded and coded.pixels for coded in row[:PICTURED]])
+                for budget, row in zip(self._settings.budgets, tuned.coded, strict=True) if any(row[:PICTURED])}
+
+
+def _curve(part: Json) -> list[tuple[float, float]]:
+    """Bytes and PSNR, where all images fit; of ours the prefixes of the stream."""
+    points = part.get("prefixes") or [
+        {"bytes": point["bytes"]} | point["metrics"] for point in part["points"] if point["fitted"] == point["of"]]
+    return [(point["bytes"], point["psnr_of_mean_error"]["value"]) for point in points
+            if point["psnr_of_mean_error"]["value"] is not None]
+
+
+def _strip(images: Sequence[Pixels | None], quality: int | None = None) -> str:
+    """Images side by side as a data URI, lossless unless a quality is given; grey where there is none."""
+    shape = next(image.shape for image in images if image is not None)
+    grey = np.full(shape, 128, np.uint8)
+    strip = np.concatenate([grey if image is None else image for image in images], axis=1)
+    file = BytesIO()
+    options = {"lossless": True} if quality is None else {"quality": quality}
+    Image.fromarray(strip).save(file, "WEBP", method=4, **options)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _batches(items: Any) -> Iterator[Any]:
+    for first in range(0, len(items), BATCH):
+        yield items[first : first + BATCH]
