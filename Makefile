@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench bench-train faces metrics clean
+.PHONY: demo test check bench bench-train faces benchmarks clean
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -26,8 +26,9 @@ bench-train: $(VENV)/installed-bench   ## the same of one training step
 faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
 	$(PIP) --no-deps --require-hashes -r faces.txt
 
-metrics: $(VENV)/installed-peers faces                   ## measure the shipped models on the test seeds and on real faces, and write their metrics.json
-	$(BIN)/python experiments/measure.py
+# Resumable: the same command goes on with a run that was stopped.
+benchmarks: $(VENV)/installed-eval faces   ## evaluate the shipped models; rewrite all figures and plots of README.md, docs/benchmarks.md and the models
+	$(BIN)/python experiments/benchmarks.py
 
 # Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB.
 train-%: faces
@@ -49,8 +50,8 @@ $(VENV)/installed-dev: $(VENV)/installed faces.txt
 	$(PIP) --no-deps --require-hashes -r faces.txt
 	touch $@
 
-$(VENV)/installed-peers: $(VENV)/installed
-	$(PIP) -c constraints.txt -e ".[peers]"
+$(VENV)/installed-eval: $(VENV)/installed
+	$(PIP) -c constraints.txt -e ".[eval]"
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

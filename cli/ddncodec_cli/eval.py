@@ -135,5 +135,6 @@ def _compare(first: Path, second: Path, as_json: bool) -> None:
     for codec, budget, metric, *both, apart in found:
         a, b = (f"{figure['value']:.4g}" + (f" ({figure['low']:.4g}–{figure['high']:.4g})" if "low" in figure else "")
                 for figure in both)
-        told = {True: "  intervals apart", False: "", None: ""}[apart]
-        typer.echo(f"{codec:26}{budget:5} B  {metric:20}{a:>26}{b:>26}  {both[1]['value'] - both[0]['value']:+.4g}{told}")
+        change = both[1]["value"] - both[0]["value"]
+        typer.echo(f"{codec:26}{budget:5} B  {metric:20}{a:>26}{b:>26}  {change:+.4g}"
+                   + ("  intervals apart" if apart else ""))

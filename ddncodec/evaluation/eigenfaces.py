@@ -93,8 +93,9 @@ class Quantised:
         """Coefficients (N, C) → columns of the tables."""
         scaled = coefficients / self._step
         index = np.rint(scaled) if self._centred else np.floor(scaled)
-        return (np.clip(index, -self._limit, self._limit if self._centred else self._limit - 1)
-                + self._limit).astype(np.int64)
+        clipped = np.clip(index, -self._limit, self._limit if self._centred else self._limit - 1)
+        cells: npt.NDArray[np.int64] = (clipped + self._limit).astype(np.int64)
+        return cells
 
     def price(self, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Bits of each image, (N,)."""
@@ -117,7 +118,7 @@ def at_entropy(basis: Basis, wanted: Numbers, bits: Sequence[int]) -> tuple[list
     decoded = [np.zeros_like(wanted) for _ in bits]
     taken = [np.full(len(wanted), -1, np.int64) for _ in bits]
     fewest = np.full(len(wanted), np.iinfo(np.int64).max)
-    step = 2 * float(basis.training.std(0).max())
+    step = 16 * float(basis.training.std(0).max())  # where nearly every index is 0
     for _ in range(MAX_STEPS):
         quantised = Quantised(basis.training, np.full(wanted.shape[1], step, np.float32), LIMIT, centred=True)
         cells = quantised.cells(wanted)

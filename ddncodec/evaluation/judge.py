@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from ddncodec.errors import BadCheckpoint
 from ddncodec.evaluation.features import load_features
 from ddncodec.evaluation.frechet import frechet_distance
 from ddncodec.evaluation.metrics import Pixels, bootstrap, ms_ssim, ms_ssim_window, psnr, squared_errors, ssim
-from ddncodec.files import open_input
+from ddncodec.evaluation.provenance import sha256
 from ddncodec.pixels import to_tensor
 
 BATCH = 64
@@ -34,7 +33,7 @@ class Judge:
 
     def __init__(self, originals: Pixels, inception: Path | None = None, lpips: Path | None = None) -> None:
         self.originals = originals
-        self.networks = {name: _sha256(path) for name, path in (("rFID", inception), ("LPIPS", lpips)) if path}
+        self.networks = {name: sha256(path) for name, path in (("rFID", inception), ("LPIPS", lpips)) if path}
         self._lpips = _script(lpips) if lpips else None
         self._extractors: dict[str, Callable[[Pixels], Tensor]] = {"fd64": lambda pixels: load_features()(
             to_tensor(pixels))}
@@ -44,7 +43,7 @@ class Judge:
         self._known: dict[str, Tensor] = {}
 
     def figures(self, decoded: Pixels, rows: Sequence[int] | None = None) -> Figures:
-        """Of images decoded from the originals of these rows, by default all: value, and interval where there is one."""
+        """Of images decoded from the originals of these rows, by default all; an interval where there is one."""
         rows = range(len(self.originals)) if rows is None else rows
         originals = self.originals[list(rows)]
         errors = squared_errors(originals, decoded)
@@ -85,13 +84,7 @@ def _finite(value: float) -> float | None:
 
 
 def _script(path: Path) -> Any:
-    open_input(path).close()
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        return torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise BadCheckpoint(f"{path} is not a TorchScript module: {str(error).splitlines()[0]}") from None
-
-
-def _sha256(path: Path) -> str:
-    with open_input(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

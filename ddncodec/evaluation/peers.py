@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from multiprocessing import get_context
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, features
@@ -32,7 +32,7 @@ Told = Callable[[int], None]  # is told how many more images are done
 
 
 class Coded(NamedTuple):
-    """An image in a file: its pixels once decoded (R, R, 3), bytes of the whole file and of its payload, and seconds."""
+    """An image in a file: pixels once decoded (R, R, 3), bytes of the whole file and of its payload, seconds."""
 
     pixels: Pixels
     size: int
@@ -250,8 +250,9 @@ def jpeg2000(image: Pixels, step: int) -> bytes:
     """A bare JPEG 2000 codestream, 9/7 wavelet, three resolutions (fewer tables), no comment."""
     import imagecodecs
 
+    decibels: Any = float(DECIBELS[step])  # its stub says int, but it takes fractions
     return payload.without_comments(bytes(imagecodecs.jpeg2k_encode(
-        image, level=float(DECIBELS[step]), codecformat="j2k", reversible=False, mct=True, resolutions=3)))
+        image, level=decibels, codecformat="j2k", reversible=False, mct=True, resolutions=3)))
 
 
 def _from_jpeg2000(file: bytes) -> Pixels:

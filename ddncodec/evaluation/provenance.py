@@ -47,10 +47,17 @@ def machine() -> dict[str, Any]:
     return {"cpu": name, "cores": os.cpu_count(), "system": platform.system()}
 
 
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal. Raises InputMissing."""
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def checkpoint(info: WeightsInfo) -> dict[str, Any]:
     """A model, its id and the hash of its file."""
-    with open_input(info.path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     config = info.config
-    return {"name": info.name, "weights": info.id.hex(), "sha256": digest, "k": config.k, "levels": config.levels,
-            "bits": config.bits, "resolution": config.resolution}
+    return {"name": info.name, "weights": info.id.hex(), "sha256": sha256(info.path), "k": config.k,
+            "levels": config.levels, "bits": config.bits, "resolution": config.resolution}
