@@ -48,8 +48,9 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
             path = data if data == BUILT_IN else str(ROOT / data)
             loaded = load(path, codec.resolution, images if data == BUILT_IN else None)
             folder = RUNS / f"{info.name}-{Path(data).name}"
-            results, pictures = Evaluation(codec, loaded, Settings(BUDGETS), folder, _begin).run()
+            results, pictures = Evaluation(codec, loaded, Settings(BUDGETS), RUNS, _begin).run()
             results["data"]["source"] = data
+            folder.mkdir(parents=True, exist_ok=True)
             output.write(results, pictures, folder)
             runs[info.name, data] = results
             typer.echo(f"{info.name} on {len(loaded.pixels):,} {label}: {folder}", err=True)
@@ -167,8 +168,8 @@ def _real_sentence(runs: dict[tuple[str, str], Results]) -> str:
     real = runs[zoo.DEFAULT, REAL_FACES]
     reached = [f"{codec['label']} {_value(codec):.2f} dB" for codec in _others(real)
                if _point(codec)["fitted"] == real["data"]["images"]]
-    return (f"On the same {real['data']['images']} real faces (`{REAL_FACES}`, licences beside them), in {HEADLINE} bytes: "
-            + ", ".join(reached) + ". The models never saw a photograph.")
+    return (f"On the same {real['data']['images']} real faces (`{REAL_FACES}`, licences beside them), "
+            f"in {HEADLINE} bytes: " + ", ".join(reached) + ". The models never saw a photograph.")
 
 
 def _prefixes(results: Results) -> str:
