@@ -182,7 +182,8 @@ def _provenance(results: Results) -> str:
     known = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     machine = results["machine"]
     return (f"{results['data']['images']:,} images, sha256 of their pixels `{results['data']['sha256'][:16]}…`; "
-            f"{machine['cpu']}, {machine['cores']} cores; {known}.")
+            f"{machine['cpu']}, {machine['cores']} cores; {known}.\n\n"
+            "![PSNR over bytes, of all codecs](rate-distortion.png)\n\n![PSNR of every prefix](prefixes.png)")
 
 
 def _full(results: Results) -> str:
