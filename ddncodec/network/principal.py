@@ -54,7 +54,7 @@ class SplitOffer:
         """How far C ways to pick the first splits, (B, C, m) of 0 or 1, go, and the coupling's shifts; both (B, C, m)."""
         count = splits.shape[2]
         steps = torch.where(splits.bool(), self.steps[:, None, :count, 1], self.steps[:, None, :count, 0])
-        if not self.coupled:
+        if not (self.coupled and count):
             return steps, torch.zeros_like(steps)
         shifts = self.coupling.shifts(splits.flatten(0, 1)).view_as(steps)
         return steps + shifts * self.dither[:, None, :count], shifts
@@ -67,12 +67,13 @@ class SplitOffer:
     def _drawn(self) -> tuple[Tensor, Tensor]:
         """What the prediction looks like, (B, 3, R, R), and each of the axes, (B, m, 3·R·R)."""
         axes = self.spectrum.image(self.spectrum.basis.T[self.axes.flatten()]) - self.spectrum.mean
-        return self.spectrum.synthesise(self.prediction), axes.view(*self.axes.shape, -1)
+        return self.spectrum.synthesise(self.prediction), axes.reshape(*self.axes.shape, -1)
 
     def images(self, picks: Tensor) -> Tensor:
         steps, _ = self.taken(split_picks(picks, self.bits))
         prediction, axes = self._drawn
-        return prediction[:, None] + (steps @ axes[:, : steps.shape[2]]).unflatten(2, prediction.shape[1:])
+        drawn = torch.baddbmm(prediction.flatten(1)[:, None], steps, axes[:, : steps.shape[2]])
+        return drawn.unflatten(2, prediction.shape[1:])
 
     def reach(self, picks: Tensor) -> Tensor:
         batch, _, k = self.shape
