@@ -24,24 +24,29 @@ class Guide(Protocol):
 class Wish:
     """That images look to a guide like a target, (1 or B, …), in its domain: the smaller the squared L2, the better.
 
-    weight: against other wishes, above 0. mask: (1 or B, 1, R, R), 1 where the guide looks and 0 where images are
-    neutral to it, grey.
+    weight: against other wishes, above 0. mask: (1, 1, R, R), 1 where the guide looks and 0 where images are neutral
+    to it, grey. noise: standard deviation of the noise in the image that the target was made of, in [−1, 1].
     """
 
     guide: Guide
     target: Tensor
     weight: float = 1.0
     mask: Tensor | None = None
+    noise: float = 0.0
 
     @classmethod
-    def like(cls, guide: Guide, images: Tensor, weight: float = 1.0, mask: Tensor | None = None) -> Wish:
+    def like(cls, guide: Guide, images: Tensor, weight: float = 1.0, mask: Tensor | None = None, noise: float = 0.0
+             ) -> Wish:
         """The wish to look to the guide as these images (1 or B, 3, R, R) do."""
-        return cls(guide, guide.transform(images if mask is None else images * mask), weight, mask)
+        return cls(guide, guide.transform(images if mask is None else images * mask), weight, mask, noise)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images (N, 3, R, R) in the guide's domain, flat: (N, D)."""
+        return self.guide.transform(images if self.mask is None else images * self.mask).flatten(1)
 
     def distances(self, images: Tensor) -> Tensor:
         """Of images (B, C, 3, R, R) to the target: (B, C)."""
-        seen = images if self.mask is None else images * self.mask[:, None]
-        found = self.guide.transform(seen.flatten(0, 1)).flatten(1).view(*images.shape[:2], -1)
+        found = self.seen(images.flatten(0, 1)).view(*images.shape[:2], -1)
         return (found - self.target.flatten(1)[:, None]).square().sum(2)
 
 

@@ -37,10 +37,11 @@ REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner, and 
 class SplitOffer:
     """The splits of a block, `bits` of them a level; an `Offer` to samplers.
 
-    axes: (B, m), which to split. prediction: (B, all axes). steps: (B, m, 2), to the two children. dither: (B, m),
-    how far their coupling shifts both. coupled: whether it shifts any.
+    segment: which one the block is in. axes: (B, m), which to split. prediction: (B, all axes). steps: (B, m, 2), to
+    the two children. dither: (B, m), how far their coupling shifts both. coupled: whether it shifts any.
     """
 
+    segment: int
     axes: Tensor
     prediction: Tensor
     steps: Tensor
@@ -68,6 +69,12 @@ class SplitOffer:
         """What the prediction looks like, (B, 3, R, R), and each of the axes, (B, m, 3·R·R)."""
         axes = self.spectrum.image(self.spectrum.basis.T[self.axes.flatten()]) - self.spectrum.mean
         return self.spectrum.synthesise(self.prediction), axes.reshape(*self.axes.shape, -1)
+
+    def distances(self, target: Tensor, picks: Tensor) -> Tensor:
+        """To a target's coefficients (B, axes) on this block's axes, of C ways (B, C, m) to pick: (B, C), squared."""
+        steps, _ = self.taken(split_picks(picks, self.bits))
+        missing = (target - self.prediction).gather(1, self.axes[:, : steps.shape[2]])
+        return (missing[:, None] - steps).square().sum(2)
 
     def images(self, picks: Tensor) -> Tensor:
         steps, _ = self.taken(split_picks(picks, self.bits))
@@ -199,15 +206,15 @@ class PrincipalGenerator(Generator):
             if left <= 0:
                 return
             prediction, scale = self.correct(segment, prediction)
-            bits = segment_levels * self.config.level_bits
-            for splits in self.segment(sampler, prediction, scale, cells, bits, left):
+            for splits in self.segment(sampler, segment, prediction, scale, cells, left):
                 yield splits
             prediction = splits.after
-            left -= bits
+            left -= segment_levels * self.config.level_bits
 
-    def segment(self, sampler: Sampler[SplitOffer], prediction: Tensor, scale: Tensor, cells: Cells, bits: int,
+    def segment(self, sampler: Sampler[SplitOffer], segment: int, prediction: Tensor, scale: Tensor, cells: Cells,
                 left: int) -> Iterator[Splits]:
-        """The blocks of one segment of so many bits, of which at most `left` are split; `cells` follow."""
+        """The blocks of one segment, of whose bits at most `left` are split; `cells` follow."""
+        bits = self.config.segments[segment] * self.config.level_bits
         for start in range(0, min(bits, left), self.config.block_bits):
             # The order is the whole block's, also where a shorter stream ends inside of it.
             axes, leaves = cells.best(min(self.config.block_bits, bits - start))
@@ -215,8 +222,8 @@ class PrincipalGenerator(Generator):
             taken = scale.gather(1, axes)
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
             dither = self.trees.dither[axes, leaves] * taken
-            offer = SplitOffer(axes, prediction, steps, dither, bool(dither.any()), self.coupling, self.spectrum,
-                               self.config.level_bits)
+            offer = SplitOffer(segment, axes, prediction, steps, dither, bool(dither.any()), self.coupling,
+                               self.spectrum, self.config.level_bits)
             picks = split_picks(sampler.choose(offer).indices, self.config.level_bits)
             step, shift = (part[:, 0] for part in offer.taken(picks[:, None]))
             before, prediction = prediction, prediction.scatter_add(1, axes, step)

@@ -98,7 +98,7 @@ def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int
             corrected, scale = network.correct(segment, part)
             if segment < len(config.segments):
                 bits = config.segments[segment] * config.level_bits
-                for splits in network.segment(Nearest(target), corrected, scale, reached, bits, bits):
+                for splits in network.segment(Nearest(target), segment, corrected, scale, reached, bits):
                     corrected = splits.after
             part.copy_(corrected)
 
