@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench bench-train faces metrics clean
+.PHONY: demo test check bench bench-train faces metrics guided clean
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -29,6 +29,9 @@ faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, 
 metrics: $(VENV)/installed-peers faces                   ## measure the shipped models on the test seeds and on real faces, and write their metrics.json
 	$(BIN)/python experiments/measure.py
 
+guided: $(VENV)/installed-guided faces                   ## repair by guides against simple methods: docs/guides.md's table and pictures
+	$(BIN)/python experiments/guided.py
+
 # Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB.
 train-%: faces
 	if test -e runs/$*/state.safetensors; then $(BIN)/ddncodec train --resume runs/$*; \
@@ -51,6 +54,10 @@ $(VENV)/installed-dev: $(VENV)/installed faces.txt
 
 $(VENV)/installed-peers: $(VENV)/installed
 	$(PIP) -c constraints.txt -e ".[peers]"
+	touch $@
+
+$(VENV)/installed-guided: $(VENV)/installed
+	$(PIP) -c constraints.txt -e ".[guided]"
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

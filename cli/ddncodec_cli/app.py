@@ -11,9 +11,11 @@ from ddncodec.errors import DdnError, OutputFailed
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
+from ddncodec_cli.guide import guide
 from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
 from ddncodec_cli.models import app as models
+from ddncodec_cli.sample import sample
 from ddncodec_cli.train import train
 from ddncodec_cli.verify import verify
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, info, verify, train):
+for command in (encode, decode, info, verify, sample, guide, train):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")

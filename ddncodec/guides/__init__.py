@@ -20,7 +20,7 @@ class Guide(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wish:
     """That images look to a guide like a target, (1 or B, …), in its domain: the smaller the squared L2, the better.
 

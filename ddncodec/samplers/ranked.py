@@ -16,6 +16,8 @@ from ddncodec.network.principal import PrincipalGenerator, SplitOffer
 from ddncodec.samplers import Offer
 from ddncodec.samplers.chance import Dice
 
+TOP = 2  # of the proposals, as in the paper
+LOOKAHEAD = 9  # bits: as many proposals as a level of K = 512 has
 AT_ONCE = 512  # images drawn at once, 25 MB at 64×64: more are slower
 
 
@@ -26,7 +28,8 @@ class Ranked:
     bits. Where K is small, so many levels of a block are decided at once, by all that they can make together.
     """
 
-    def __init__(self, network: Generator, wishes: Sequence[Wish], dice: Dice, top: int = 2, lookahead: int = 6) -> None:
+    def __init__(self, network: Generator, wishes: Sequence[Wish], dice: Dice, top: int = TOP,
+                 lookahead: int = LOOKAHEAD) -> None:
         self._dice = dice
         self._resolution = network.config.resolution
         self._top = top
