@@ -10,6 +10,7 @@ Fréchet distance to the originals in `evaluation.features`. The first 8 test se
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from itertools import chain
@@ -113,12 +114,12 @@ def features(pictures: Array) -> Tensor:
     return torch.cat([load_features()(part) for part in torch.split(to_tensor(pictures), 100)])
 
 
-def figures(task: Task, originals: Array, given: Array, results: Array) -> dict[str, float]:
-    """Of results against the originals and what was given."""
+def figures(task: Task, originals: Array, given: Array, results: Array) -> dict[str, float | None]:
+    """Of results against the originals and what was given; no consistency where there is no difference."""
     error = np.square(originals.astype(float) - results).mean()
     return {"psnr": round(psnr(float(error)), 2),
             "fd64": round(frechet_distance(features(results), features(originals)), 1),
-            "consistency": round(task.consistency(given, results), 1)}
+            "consistency": round(kept, 1) if math.isfinite(kept := task.consistency(given, results)) else None}
 
 
 def save(name: str, rows: list[Array]) -> None:
@@ -137,8 +138,9 @@ def table(report: dict[str, Any]) -> str:
     """As Markdown."""
     lines = ["| task | method | PSNR | fd64 | consistency |", "|---|---|---|---|---|"]
     for name, methods in report["tasks"].items():
-        lines += [f"| {name} | {method} | {found['psnr']:.2f} dB | {found['fd64']:.1f} | {found['consistency']:.1f} dB |"
-                  for method, found in methods.items()]
+        for method, found in methods.items():
+            kept = "exact" if found["consistency"] is None else f"{found['consistency']:.1f} dB"
+            lines.append(f"| {name} | {method} | {found['psnr']:.2f} dB | {found['fd64']:.1f} | {kept} |")
     return "\n".join(lines)
 
 

@@ -16,8 +16,10 @@ from ddncodec_cli.jobs import lazy_codec, read
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
 
 if TYPE_CHECKING:
+    import torch
+
     from ddncodec.codec import Codec
-    from ddncodec.guides import Wish
+    from ddncodec.guides import Guide, Wish
     from ddncodec.images import Pixels
 
 IMAGES = ("super-resolution", "colourise", "inpaint", "denoise", "style", "edges")
@@ -41,7 +43,7 @@ class Told:
 
 
 def guide(
-    guides: Annotated[list[str], typer.Argument(metavar="KIND=FILE[,KEY=VALUE]…", help="What to look like; see above.")],
+    guides: Annotated[list[str], typer.Argument(metavar="KIND=FILE[,KEY=VALUE]…", help="What to look like.")],
     output: Output,
     n: Count = 1,
     seed: Seed = 0,
@@ -123,8 +125,7 @@ def wish(codec: Codec, told: Told) -> Wish:
     """What the command line says, for the network at hand."""
     from torch.nn import functional
 
-    from ddncodec.evaluation.features import load_features
-    from ddncodec.guides import Guide, Wish, kinds
+    from ddncodec.guides import Wish, kinds
     from ddncodec.images import fit
     from ddncodec.pixels import to_tensor
 
@@ -148,6 +149,20 @@ def wish(codec: Codec, told: Told) -> Wish:
         return Wish.like(smaller, blocks, told.weight, mask)
     image = to_tensor(fit(told.image, side)[None]).to(device)
     noise = told.noise / 127.5 if told.kind == "denoise" else 0.0
-    guide: Guide = {"colourise": kinds.Grey(), "inpaint": kinds.Pixels(), "denoise": kinds.Pixels(),
-                    "edges": kinds.Edges(), "style": kinds.Style(load_features().to(device))}[told.kind]
-    return Wish.like(guide, image, told.weight, mask, noise)
+    return Wish.like(_guide(told.kind, device), image, told.weight, mask, noise)
+
+
+def _guide(kind: str, device: torch.device) -> Guide:
+    """One that looks at images as they are."""
+    from ddncodec.evaluation.features import load_features
+    from ddncodec.guides import kinds
+
+    match kind:
+        case "colourise":
+            return kinds.Grey()
+        case "edges":
+            return kinds.Edges()
+        case "style":
+            return kinds.Style(load_features().to(device))
+        case _:
+            return kinds.Pixels()

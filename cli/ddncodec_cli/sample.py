@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec import zoo
+from ddncodec.network.config import CLASS
 from ddncodec_cli import options
 from ddncodec_cli.jobs import lazy_codec, read
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
@@ -24,14 +25,14 @@ def sample(
     n: Count = 64,
     seed: Seed = 0,
     temperature: Annotated[
-        float, typer.Option(min=0.01, max=100, help="1: any proposal is as likely; below, small steps are; above, large.")
+        float, typer.Option(min=0.01, max=100, help="1: any proposal is as likely; below, small steps are more.")
     ] = 1.0,
     prefix: Annotated[Path | None, typer.Option(help="A .ddn file whose first levels all images have.")] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="How many levels of --prefix to keep; all of them.")] = None,
     label: Annotated[int | None, typer.Option("--class", min=0, help="For a model that is told a class.")] = None,
     condition: Annotated[Path | None, typer.Option(help="For a model that is told grey or edges: an image.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="A model's name or weights file; by default binddn, or the one that --prefix names.")
+        str | None, typer.Option(help="A model's name or weights file; by default binddn, or that of --prefix.")
     ] = None,
     save_latent: SaveLatent = False,
     force: options.Force = False,
@@ -53,10 +54,10 @@ def sample(
     else:
         info = zoo.find(model or zoo.DEFAULT)
     told = info.config.condition
-    wanted = {None: (False, False), "class": (True, False)}.get(told and told.kind, (False, True))
-    if (label is not None, condition is not None) != wanted:
-        need = {(True, False): "--class", (False, True): "--condition IMAGE"}.get(wanted, "no condition")
-        raise typer.BadParameter(f"{info.name} is told {told.kind if told else 'nothing'}: it wants {need}")
+    wants_class, wants_image = told is not None and told.kind == CLASS, told is not None and told.kind != CLASS
+    if (label is not None, condition is not None) != (wants_class, wants_image):
+        wants = "--class" if wants_class else "--condition" if wants_image else "neither --class nor --condition"
+        raise typer.BadParameter(f"{info.name} is told {told.kind if told else 'nothing'}: it wants {wants}")
     if told is not None and label is not None and label >= told.channels:
         raise typer.BadParameter(f"{info.name} knows the classes 0 to {told.channels - 1}")
     picture = None

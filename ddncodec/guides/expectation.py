@@ -41,7 +41,8 @@ class Expectation:
         noise = torch.randn(PROBES, *mean.shape[1:], generator=torch.Generator().manual_seed(0)).to(mean.device)
         for wish in wishes:
             none = wish.seen(mean)
-            axes = torch.cat([wish.seen(self._spectrum.image(part)) for part in self._spectrum.basis.T.split(256)]) - none
+            parts = torch.split(self._spectrum.basis.T, 256)
+            axes = torch.cat([wish.seen(self._spectrum.image(part)) for part in parts]) - none
             gain = (wish.seen(mean + noise) - none).square().mean(0)  # of white noise: 0 where a mask hides all
             precision = torch.where(gain > 0, wish.weight / ((BEYOND + wish.noise**2) * gain), 0)
             self._pulls.append((axes * precision).T)
@@ -55,5 +56,5 @@ class Expectation:
         for wish, towards in zip(self._wishes, self._pulls, strict=True):
             pull = pull + (wish.target.flatten(1) - wish.seen(drawn)) @ towards
         scaled = self._known * deviation[:, None] * deviation + torch.eye(len(deviation), device=deviation.device)
-        missing = torch.linalg.solve(scaled, (pull * deviation).T).T * deviation
+        missing: Tensor = torch.linalg.solve(scaled, (pull * deviation).T).T * deviation
         return prediction + missing

@@ -87,9 +87,10 @@ class Classifier:
                 if path.suffix == ".pt2":
                     network: nn.Module = torch.export.load(path).module()
                 else:
-                    network = torch.jit.load(path, map_location=device).eval()
+                    network = torch.jit.load(path, map_location=device).eval()  # type: ignore[no-untyped-call]
             network = network.to(device)
-            shapes = {tuple(network(torch.zeros(n, 3, resolution, resolution, device=device)).shape[1:]) for n in (2, 3)}
+            images = torch.zeros(3, 3, resolution, resolution, device=device)
+            shapes = {tuple(network(images[:n]).shape[1:]) for n in (2, 3)}
         except Exception as error:  # whatever is in the file
             first = str(error).strip().splitlines() or [type(error).__name__]
             raise BadCheckpoint(f"{path} is no classifier of {resolution}×{resolution} images: {first[0]}") from None
@@ -106,7 +107,7 @@ class Clip:
     """CLIP's embedding of images, of unit length, where texts have theirs; by open-clip-torch, an extra."""
 
     def __init__(self, architecture: str, weights: Path, device: torch.device) -> None:
-        """Raises InputMissing; DataMissing without the package; BadCheckpoint where it does not make that architecture of these weights."""
+        """Raises InputMissing; DataMissing without the package; BadCheckpoint for weights that are not of it."""
         open_input(weights).close()
         try:
             import open_clip

@@ -127,7 +127,7 @@ class NodeOffer:
         for level, pick in enumerate(picks.unbind(2)):
             weights += nodes[level][pick] * scale[:, level, None, None, None]
         drawn = self.proposals.features.render(weights.flatten(1, 2))
-        return self.prediction[:, None] + drawn.unflatten(1, (-1, IMAGE_CHANNELS))
+        return self.prediction[:, None] + drawn.view(*picks.shape[:2], IMAGE_CHANNELS, *drawn.shape[2:])
 
     def reach(self, picks: Tensor) -> Tensor:
         level = picks.shape[1]

@@ -52,7 +52,7 @@ class SplitOffer:
     bits: int
 
     def taken(self, splits: Tensor) -> tuple[Tensor, Tensor]:
-        """How far C ways to pick the first splits, (B, C, m) of 0 or 1, go, and the coupling's shifts; both (B, C, m)."""
+        """How far C ways to pick the first splits, (B, C, m) of 0 or 1, go, and the coupling's shifts; both alike."""
         count = splits.shape[2]
         steps = torch.where(splits.bool(), self.steps[:, None, :count, 1], self.steps[:, None, :count, 0])
         if not (self.coupled and count):
@@ -80,7 +80,7 @@ class SplitOffer:
         steps, _ = self.taken(split_picks(picks, self.bits))
         prediction, axes = self._drawn
         drawn = torch.baddbmm(prediction.flatten(1)[:, None], steps, axes[:, : steps.shape[2]])
-        return drawn.unflatten(2, prediction.shape[1:])
+        return drawn.view(*picks.shape[:2], *prediction.shape[1:])
 
     def reach(self, picks: Tensor) -> Tensor:
         batch, _, k = self.shape

@@ -14,7 +14,6 @@ from torch.nn import functional
 from ddncodec.network.layer import NodeOffer, Shape
 from ddncodec.network.selection import nearest_path
 
-
 OfferT = TypeVar("OfferT", contravariant=True)
 
 

@@ -67,7 +67,7 @@ class Ranked:
         if not self._wishes:
             return total
         parts = []
-        for part in ways.split(max(1, AT_ONCE // len(ways)), 1):
+        for part in torch.split(ways, max(1, AT_ONCE // len(ways)), 1):
             images = offer.images(part)
             if images.shape[-1] != self._resolution:
                 full = functional.interpolate(images.flatten(0, 1), size=self._resolution, mode="bicubic")
