@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench bench-train faces benchmarks clean
+.PHONY: demo test check bench bench-train faces benchmarks guided clean
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -30,6 +30,9 @@ faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, 
 benchmarks: $(VENV)/installed-eval faces   ## evaluate the shipped models; rewrite all figures and plots of README.md, docs/benchmarks.md and the models
 	$(BIN)/python experiments/benchmarks.py
 
+guided: $(VENV)/installed-guided faces                   ## repair by guides against simple methods: docs/guides.md's table and pictures
+	$(BIN)/python experiments/guided.py
+
 # Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB.
 train-%: faces
 	if test -e runs/$*/state.safetensors; then $(BIN)/ddncodec train --resume runs/$*; \
@@ -52,6 +55,10 @@ $(VENV)/installed-dev: $(VENV)/installed faces.txt
 
 $(VENV)/installed-eval: $(VENV)/installed
 	$(PIP) -c constraints.txt -e ".[eval]"
+	touch $@
+
+$(VENV)/installed-guided: $(VENV)/installed
+	$(PIP) -c constraints.txt -e ".[guided]"
 	touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,6 +107,16 @@ def fit(pixels: Pixels, size: int | tuple[int, int]) -> Pixels:
     shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
     method = Resampling.BOX if shrinks else Resampling.BICUBIC
     return np.array(Image.fromarray(pixels).resize((width, height), method))
+
+
+def grid(images: Sequence[Pixels], columns: int) -> Pixels:
+    """Images of one size, row by row in so many columns; white where the last row ends early."""
+    height, width = images[0].shape[:2]
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows, columns, height, width, 3), 255, np.uint8)
+    for index, image in enumerate(images):
+        sheet[divmod(index, columns)] = image
+    return np.ascontiguousarray(sheet.transpose(0, 2, 1, 3, 4)).reshape(rows * height, columns * width, 3)
 
 
 def format_of(path: Path) -> str:

@@ -12,9 +12,11 @@ from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
 from ddncodec_cli.eval import evaluate
+from ddncodec_cli.guide import guide
 from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
 from ddncodec_cli.models import app as models
+from ddncodec_cli.sample import sample
 from ddncodec_cli.train import train
 from ddncodec_cli.verify import verify
 
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, info, verify, train):
+for command in (encode, decode, info, verify, sample, guide, train):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")

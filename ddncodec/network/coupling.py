@@ -138,7 +138,11 @@ def level_indices(picks: Tensor, bits: int) -> Tensor:
     return (picks.view(len(picks), -1, bits) * powers).sum(2)
 
 
+def split_picks(indices: Tensor, bits: int) -> Tensor:
+    """Inverse of `level_indices`: indices (…, m / bits) → picks (…, m), the first split first."""
+    return (indices[..., None] >> torch.arange(bits - 1, -1, -1, device=indices.device) & 1).flatten(-2)
+
+
 def all_picks(bits: int) -> Tensor:
-    """The picks that a level's index stands for, the first split first: (2^bits, bits)."""
-    numbers = torch.arange(2**bits, device="cpu")  # also where a network is laid out without memory
-    return numbers[:, None] >> torch.arange(bits - 1, -1, -1, device="cpu") & 1
+    """The picks that a level's index stands for: (2^bits, bits)."""
+    return split_picks(torch.arange(2**bits, device="cpu")[:, None], bits)  # also where a network has no memory yet

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from ddncodec.effort import GREEDY
 from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig
 from ddncodec.network.layer import DiscreteDistributionLayers
-from ddncodec.samplers import Chance
+from ddncodec.samplers import Chance, Replay, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,15 @@ class Generator(nn.Module):
         """
         raise NotImplementedError
 
-    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
-        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K."""
+    def run(self, sampler: Sampler[Any], batch: int, levels: int | None = None, condition: Tensor | None = None
+            ) -> Reconstruction:
+        """The images (B, 3, R, R) after `levels` levels (by default all) of a sampler's picks, and what they imply."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
+        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K; renders picked nodes alone."""
+        return self.run(Replay(indices), len(indices), indices.shape[1], condition)
 
     def loss(self, images: Tensor, final_weight: float, chance: Chance, condition: Tensor | None = None) -> Loss:
         """Of images (B, 3, R, R): the mean of the levels' squared errors, plus the refined output's, weighted."""

@@ -7,7 +7,7 @@ K×3×H×W tensor ever exists: distances are computed in Gram space and only the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +100,38 @@ class Proposals:
     def first(self, levels: int) -> Proposals:
         """The proposals of the first levels alone."""
         return Proposals(self.features, self.nodes[:levels], self.scale[:, :levels])
+
+
+class Shape(NamedTuple):
+    """Of what a block offers: B images, n levels, K proposals at each."""
+
+    batch: int
+    levels: int
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOffer:
+    """The proposals of a block, on top of the prediction (B, 3, r, r); an `Offer` to samplers."""
+
+    proposals: Proposals
+    prediction: Tensor
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(len(self.prediction), *self.proposals.nodes.shape[:2])
+
+    def images(self, picks: Tensor) -> Tensor:
+        nodes, scale = self.proposals.nodes, self.proposals.scale
+        weights = nodes.new_zeros(*picks.shape[:2], *nodes.shape[2:])  # (B, C, 3, features)
+        for level, pick in enumerate(picks.unbind(2)):
+            weights += nodes[level][pick] * scale[:, level, None, None, None]
+        drawn = self.proposals.features.render(weights.flatten(1, 2))
+        return self.prediction[:, None] + drawn.view(*picks.shape[:2], IMAGE_CHANNELS, *drawn.shape[2:])
+
+    def reach(self, picks: Tensor) -> Tensor:
+        level = picks.shape[1]
+        return self.proposals.features.energy(self.proposals.nodes[level]) * self.proposals.scale[:, level, None] ** 2
 
 
 class DiscreteDistributionLayers(nn.Module):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,13 @@ from torch.nn import functional
 
 from ddncodec.effort import GREEDY
 from ddncodec.network.config import PrincipalConfig
-from ddncodec.network.coupling import Codebook, Coupling, Trellis, all_picks, level_indices
+from ddncodec.network.coupling import Codebook, Coupling, Trellis, level_indices, split_picks
 from ddncodec.network.generator import Generator, Loss, Reconstruction
+from ddncodec.network.layer import Shape
 from ddncodec.network.refiner import Refiner
 from ddncodec.network.spectrum import Spectrum
 from ddncodec.network.trees import Cells, SplitTrees
-from ddncodec.samplers import Chance
+from ddncodec.samplers import Chance, Choice, Sampler
 
 BANDS = 16  # of axes (fewer where there are few), whose energies tell a head how far an image is from the mean
 SCALE_RANK = 32
@@ -32,56 +33,78 @@ MAX_LOG_SCALE = 2.0
 REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner, and of that the share of shorter streams
 
 
-class Chooser(Protocol):
-    """What decides which way each split goes."""
+@dataclass(frozen=True)
+class SplitOffer:
+    """The splits of a block, `bits` of them a level; an `Offer` to samplers.
 
-    def choose(self, offer: Offer) -> Tensor:
-        """Picks (B, m), 0 or 1."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """The splits of a block.
-
-    axes: (B, m), which to split. prediction: (B, all axes). steps: (B, m, 2), to the two children. dither: (B, m),
-    how far their coupling shifts both. coupled: whether it shifts any.
+    segment: which one the block is in. axes: (B, m), which to split. prediction: (B, all axes). steps: (B, m, 2), to
+    the two children. dither: (B, m), how far their coupling shifts both. coupled: whether it shifts any.
     """
 
+    segment: int
     axes: Tensor
     prediction: Tensor
     steps: Tensor
     dither: Tensor
     coupled: bool
+    coupling: Coupling
+    spectrum: Spectrum
+    bits: int
+
+    def taken(self, splits: Tensor) -> tuple[Tensor, Tensor]:
+        """How far C ways to pick the first splits, (B, C, m) of 0 or 1, go, and the coupling's shifts; both alike."""
+        count = splits.shape[2]
+        steps = torch.where(splits.bool(), self.steps[:, None, :count, 1], self.steps[:, None, :count, 0])
+        if not (self.coupled and count):
+            return steps, torch.zeros_like(steps)
+        shifts = self.coupling.shifts(splits.flatten(0, 1)).view_as(steps)
+        return steps + shifts * self.dither[:, None, :count], shifts
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(len(self.axes), self.axes.shape[1] // self.bits, 2**self.bits)
+
+    @cached_property
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        """What the prediction looks like, (B, 3, R, R), and each of the axes, (B, m, 3·R·R)."""
+        axes = self.spectrum.image(self.spectrum.basis.T[self.axes.flatten()]) - self.spectrum.mean
+        return self.spectrum.synthesise(self.prediction), axes.reshape(*self.axes.shape, -1)
+
+    def distances(self, target: Tensor, picks: Tensor) -> Tensor:
+        """To a target's coefficients (B, axes) on this block's axes, of C ways (B, C, m) to pick: (B, C), squared."""
+        steps, _ = self.taken(split_picks(picks, self.bits))
+        missing = (target - self.prediction).gather(1, self.axes[:, : steps.shape[2]])
+        return (missing[:, None] - steps).square().sum(2)
+
+    def images(self, picks: Tensor) -> Tensor:
+        steps, _ = self.taken(split_picks(picks, self.bits))
+        prediction, axes = self._drawn
+        drawn = torch.baddbmm(prediction.flatten(1)[:, None], steps, axes[:, : steps.shape[2]])
+        return drawn.view(*picks.shape[:2], *prediction.shape[1:])
+
+    def reach(self, picks: Tensor) -> Tensor:
+        batch, _, k = self.shape
+        nodes = torch.arange(k, device=picks.device).expand(batch, -1)[:, :, None]
+        every = torch.cat([picks[:, None].expand(-1, k, -1), nodes], 2)
+        steps, _ = self.taken(split_picks(every, self.bits))
+        return steps[:, :, -self.bits :].square().sum(2)
 
 
 class Nearest:
-    """The guided sampler (Sec. 3.1): picks near the target's coefficients (B, axes), by a network's coupling."""
+    """The guided sampler (Sec. 3.1): picks near the target's coefficients (B, axes)."""
 
-    def __init__(self, target: Tensor, coupling: Coupling, greedy: bool = True) -> None:
+    def __init__(self, target: Tensor, greedy: bool = True) -> None:
         self._target = target
-        self._coupling = coupling
         self._greedy = greedy
 
-    def choose(self, offer: Offer) -> Tensor:
+    def choose(self, offer: SplitOffer) -> Choice:
         residual = self._target.gather(1, offer.axes) - offer.prediction.gather(1, offer.axes)
         if offer.coupled:
-            return self._coupling.nearest(residual, offer.steps, offer.dither, self._greedy)
-        first, second = (residual[:, :, None] - offer.steps).abs().unbind(2)
-        return (second < first).long()
-
-
-class Recorded:
-    """Picks (B, N) taken from a latent."""
-
-    def __init__(self, picks: Tensor) -> None:
-        self._picks = picks
-        self._next = 0
-
-    def choose(self, offer: Offer) -> Tensor:
-        start = self._next
-        self._next += offer.axes.shape[1]
-        return self._picks[:, start : self._next]
+            picks = offer.coupling.nearest(residual, offer.steps, offer.dither, self._greedy)
+        else:
+            first, second = (residual[:, :, None] - offer.steps).abs().unbind(2)
+            picks = (second < first).long()
+        return Choice(level_indices(picks, offer.bits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +185,6 @@ class PrincipalGenerator(Generator):
         """The output nodes' weights, which learn at a rate of their own."""
         return [self.trees.steps, self.trees.dither, *self.coupling.parameters()]
 
-    def nearest(self, target: Tensor, greedy: bool = True) -> Nearest:
-        """What follows the target's coefficients (B, axes)."""
-        return Nearest(target, self.coupling, greedy)
-
     def seen(self, prediction: Tensor) -> Tensor:
         """What a head reads of a prediction: its coded axes, in units of their deviations over all images."""
         coded = self.config.coded_axes
@@ -178,7 +197,7 @@ class PrincipalGenerator(Generator):
         mean, log_scale = self.through(self.heads[segment - 1], self.seen(prediction))
         return prediction + self.deviation[segment] * mean.float(), log_scale.float().exp()
 
-    def splits(self, chooser: Chooser, batch: int, levels: int | None = None) -> Iterator[Splits]:
+    def splits(self, sampler: Sampler[SplitOffer], batch: int, levels: int | None = None) -> Iterator[Splits]:
         """One pass over `batch` images, block by block, over the first `levels` levels, by default all."""
         prediction = self.deviation.new_zeros(batch, self.config.axes)
         cells = Cells(self.trees, batch)
@@ -187,15 +206,15 @@ class PrincipalGenerator(Generator):
             if left <= 0:
                 return
             prediction, scale = self.correct(segment, prediction)
-            bits = segment_levels * self.config.level_bits
-            for splits in self.segment(chooser, prediction, scale, cells, bits, left):
+            for splits in self.segment(sampler, segment, prediction, scale, cells, left):
                 yield splits
             prediction = splits.after
-            left -= bits
+            left -= segment_levels * self.config.level_bits
 
-    def segment(self, chooser: Chooser, prediction: Tensor, scale: Tensor, cells: Cells, bits: int,
+    def segment(self, sampler: Sampler[SplitOffer], segment: int, prediction: Tensor, scale: Tensor, cells: Cells,
                 left: int) -> Iterator[Splits]:
-        """The blocks of one segment of so many bits, of which at most `left` are split; `cells` follow."""
+        """The blocks of one segment, of whose bits at most `left` are split; `cells` follow."""
+        bits = self.config.segments[segment] * self.config.level_bits
         for start in range(0, min(bits, left), self.config.block_bits):
             # The order is the whole block's, also where a shorter stream ends inside of it.
             axes, leaves = cells.best(min(self.config.block_bits, bits - start))
@@ -203,18 +222,18 @@ class PrincipalGenerator(Generator):
             taken = scale.gather(1, axes)
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
             dither = self.trees.dither[axes, leaves] * taken
-            coupled = bool(dither.any())
-            picks = chooser.choose(Offer(axes, prediction, steps, dither, coupled))
-            shift = self.coupling.shifts(picks) if coupled else torch.zeros_like(dither)
-            step = steps.gather(2, picks[:, :, None])[:, :, 0] + shift * dither
+            offer = SplitOffer(segment, axes, prediction, steps, dither, bool(dither.any()), self.coupling,
+                               self.spectrum, self.config.level_bits)
+            picks = split_picks(sampler.choose(offer).indices, self.config.level_bits)
+            step, shift = (part[:, 0] for part in offer.taken(picks[:, None]))
             before, prediction = prediction, prediction.scatter_add(1, axes, step)
             cells.split(axes, picks)
             yield Splits(axes, leaves, taken, shift, picks, before, prediction)
 
-    def run(self, chooser: Chooser, batch: int, levels: int | None = None) -> Reconstruction:
-        """The image after `levels` levels (by default all) of a chooser's picks, and what they imply."""
+    def run(self, sampler: Sampler[SplitOffer], batch: int, levels: int | None = None,
+            condition: Tensor | None = None) -> Reconstruction:
         picks = []
-        for splits in self.splits(chooser, batch, levels):
+        for splits in self.splits(sampler, batch, levels):
             picks.append(splits.picks)
         image = self.spectrum.synthesise(self._implied(splits.after, self.config.levels if levels is None else levels))
         if self.refiner is not None:
@@ -230,13 +249,7 @@ class PrincipalGenerator(Generator):
     def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY,
                     condition: Tensor | None = None) -> Reconstruction:
         """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent."""
-        return self.run(self.nearest(self.spectrum.analyse(target), greedy=effort == GREEDY), len(target), levels)
-
-    @torch.no_grad()
-    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
-        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K."""
-        picks = all_picks(self.config.level_bits).to(indices.device)[indices].flatten(1)
-        return self.run(Recorded(picks), len(indices), indices.shape[1])
+        return self.run(Nearest(self.spectrum.analyse(target), greedy=effort == GREEDY), len(target), levels)
 
     @property
     def dense(self) -> list[nn.Module]:
@@ -253,7 +266,7 @@ class PrincipalGenerator(Generator):
             target = self.spectrum.analyse(images)
         pixels = images[0].numel()
         levels, picks, predictions = [], [], []
-        for splits in self.splits(self.nearest(target, greedy=False), len(images)):
+        for splits in self.splits(Nearest(target, greedy=False), len(images)):
             predictions.append(splits.after)
             levels.append(self._level_errors(splits, target))
             picks.append(splits.picks)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddncodec.network.config import RecurrentConfig
-from ddncodec.network.layer import IMAGE_CHANNELS, ConvFeatures, DiscreteDistributionLayers, Proposals
+from ddncodec.network.layer import IMAGE_CHANNELS, ConvFeatures, DiscreteDistributionLayers, NodeOffer, Proposals
 from ddncodec.network.refiner import Hourglass
 from ddncodec.network.sampled import BlockPass, SampledGenerator
 from ddncodec.samplers import Sampler
@@ -27,8 +27,8 @@ class RecurrentGenerator(SampledGenerator):
         self.unet = UNet(IMAGE_CHANNELS + config.leak + 1, config.widths)
         self.ddl = DiscreteDistributionLayers(1, config.k, config.leak, config.widths[0])
 
-    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
-               ) -> Iterator[BlockPass]:
+    def blocks(self, sampler: Sampler[NodeOffer], batch: int, levels: int | None = None,
+               condition: Tensor | None = None) -> Iterator[BlockPass]:
         """One pass over `batch` images; each level is a block of its own."""
         side = self.config.resolution
         outputs = self.start_outputs.expand(batch, -1, side, side)
@@ -36,7 +36,7 @@ class RecurrentGenerator(SampledGenerator):
             time = outputs.new_full((batch, 1, side, side), level / self.config.levels)
             features = ConvFeatures(self.through(self.unet, torch.cat([outputs, time], 1)))
             proposals = Proposals(features, self.ddl.image_nodes, time.new_ones(batch, 1))
-            choice = sampler.choose(proposals, outputs[:, :IMAGE_CHANNELS])
+            choice = sampler.choose(NodeOffer(proposals, outputs[:, :IMAGE_CHANNELS]))
             picked = self.ddl.picked(choice.indices)
             before, outputs = outputs, outputs + features.render(picked[:, 0])
             yield BlockPass(self.ddl, before[:, :IMAGE_CHANNELS], proposals, choice.indices,

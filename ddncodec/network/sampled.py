@@ -12,8 +12,8 @@ from torch.nn import functional
 from ddncodec.effort import GREEDY
 from ddncodec.network.config import NetworkConfig, RecurrentConfig
 from ddncodec.network.generator import Generator, Loss, Reconstruction
-from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, Proposals, path_errors
-from ddncodec.samplers import Chance, Guided, Replay, Sampler
+from ddncodec.network.layer import IMAGE_CHANNELS, DiscreteDistributionLayers, NodeOffer, Proposals, path_errors
+from ddncodec.samplers import Chance, Guided, Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,13 @@ class SampledGenerator(Generator):
         """The output nodes' weights, which learn at a rate of their own."""
         return [layer.nodes for layer in self.layers]
 
-    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
+    def blocks(self, sampler: Sampler[NodeOffer], batch: int, levels: int | None = None, condition: Tensor | None = None
                ) -> Iterator[BlockPass | Refinement]:
         """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
         raise NotImplementedError
 
-    def run(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
+    def run(self, sampler: Sampler[NodeOffer], batch: int, levels: int | None = None, condition: Tensor | None = None
             ) -> Reconstruction:
-        """The image after `levels` levels (by default all) of a sampler's choices, at the full resolution."""
         indices, image = [], self.start_outputs[None, :IMAGE_CHANNELS].expand(batch, -1, -1, -1)
         for block in self.blocks(sampler, batch, levels, condition):
             if isinstance(block, BlockPass):
@@ -85,11 +84,6 @@ class SampledGenerator(Generator):
                     condition: Tensor | None = None) -> Reconstruction:
         """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent, at any effort greedy."""
         return self.run(Guided(target), len(target), levels, condition)
-
-    @torch.no_grad()
-    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
-        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K; renders picked nodes alone."""
-        return self.run(Replay(indices), len(indices), indices.shape[1], condition)
 
     def loss(self, images: Tensor, final_weight: float, chance: Chance, condition: Tensor | None = None) -> Loss:
         """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted.

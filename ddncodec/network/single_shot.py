@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ddncodec.network.blocks import Block, LevelState
 from ddncodec.network.config import NetworkConfig, Stage
-from ddncodec.network.layer import IMAGE_CHANNELS
+from ddncodec.network.layer import IMAGE_CHANNELS, NodeOffer
 from ddncodec.network.sampled import BlockPass, Refinement, SampledGenerator
 from ddncodec.network.spectrum import cosine_matrix, rising_frequencies
 from ddncodec.samplers import Sampler, downsample
@@ -36,8 +36,8 @@ class SingleShotGenerator(SampledGenerator):
             self.stages.append(StageModule(stage, config, channels))
             channels = stage.channels
 
-    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
-               ) -> Iterator[BlockPass | Refinement]:
+    def blocks(self, sampler: Sampler[NodeOffer], batch: int, levels: int | None = None,
+               condition: Tensor | None = None) -> Iterator[BlockPass | Refinement]:
         """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
         rest = self.config.levels if levels is None else levels
         state = LevelState(self.start_features.expand(batch, -1, -1, -1), self.start_outputs.expand(batch, -1, -1, -1))
@@ -56,7 +56,7 @@ class SingleShotGenerator(SampledGenerator):
                 state, before = refined, refined.prediction
                 n = min(rest, module.ddl.levels)
                 proposals = module.proposals(module.ddl, state.features, stage.planes).first(n)
-                choice = sampler.choose(proposals, before)
+                choice = sampler.choose(NodeOffer(proposals, before))
                 picked = module.ddl.picked(choice.indices) * proposals.scale[:, :, None, None]
                 state = LevelState(state.features, state.outputs + proposals.features.render(picked.sum(1)))
                 rest -= n

@@ -5,14 +5,16 @@ The generator asks a sampler once for each block; the guided sampler of the pape
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddncodec.network.layer import Proposals
+from ddncodec.network.layer import NodeOffer, Shape
 from ddncodec.network.selection import nearest_path
+
+OfferT = TypeVar("OfferT", contravariant=True)
 
 
 class Choice(NamedTuple):
@@ -22,11 +24,36 @@ class Choice(NamedTuple):
     guided: Tensor | None = None
 
 
-class Sampler(Protocol):
+class Offer(Protocol):
+    """The n levels of a block, of K proposals each, on top of what B images are so far."""
+
+    @property
+    def shape(self) -> Shape:
+        """B, n and K."""
+        ...
+
+    def images(self, picks: Tensor) -> Tensor:
+        """What C ways through the first m levels show, before any refining: picks (B, C, m) → (B, C, 3, r, r)."""
+        ...
+
+    def reach(self, picks: Tensor) -> Tensor:
+        """‖proposal − prediction‖² of each proposal of the level after these picks: (B, m) → (B, K)."""
+        ...
+
+
+class Sampler(Protocol[OfferT]):
     """What the generator asks for its picks."""
 
-    def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
-        """Picks for the next n levels, whose proposals add to the prediction (B, 3, r, r)."""
+    def choose(self, offer: OfferT) -> Choice:
+        """Picks for all n levels of a block."""
+        ...
+
+
+class Draw(Protocol):
+    """What goes on where picks were made already: after a prefix, or after none."""
+
+    def draw(self, offer: Offer, picks: Tensor) -> Tensor:
+        """The picks of all n levels (B, n), given those of the first m, (B, m)."""
         ...
 
 
@@ -67,8 +94,9 @@ class Guided:
             self._targets[side] = downsample(self._targets[max(self._targets)], side)
         return self._targets[side]
 
-    def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
-        residual = self.target(prediction.shape[-1]) - prediction
+    def choose(self, offer: NodeOffer) -> Choice:
+        residual = self.target(offer.prediction.shape[-1]) - offer.prediction
+        proposals = offer.proposals
         n, k = proposals.nodes.shape[:2]
         if self._chance is None or not self._chain_dropout:
             indices = nearest_path(proposals, residual)
@@ -80,16 +108,18 @@ class Guided:
 
 
 class Replay:
-    """Takes the recorded picks: indices (B, N), in the order of the levels."""
+    """Takes the recorded picks: indices (B, N), in the order of the levels; after them, if given, what `then` draws."""
 
-    def __init__(self, indices: Tensor) -> None:
+    def __init__(self, indices: Tensor, then: Draw | None = None) -> None:
         self._indices = indices
+        self._then = then
         self._next = 0
 
-    def choose(self, proposals: Proposals, prediction: Tensor) -> Choice:
-        start = self._next
-        self._next += proposals.nodes.shape[0]
-        return Choice(self._indices[:, start : self._next])
+    def choose(self, offer: Offer) -> Choice:
+        start, levels = self._next, offer.shape.levels
+        self._next += levels
+        picks = self._indices[:, start : self._next]
+        return Choice(picks if self._then is None or picks.shape[1] == levels else self._then.draw(offer, picks))
 
 
 def downsample(image: Tensor, side: int) -> Tensor:

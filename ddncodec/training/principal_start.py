@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddncodec.network.coupling import Codebook, all_picks
-from ddncodec.network.principal import Head, PrincipalGenerator
+from ddncodec.network.principal import Head, Nearest, PrincipalGenerator
 from ddncodec.network.trees import Cells, SplitTrees
 
 CHUNK = 1_000  # images at a time
@@ -98,7 +98,7 @@ def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int
             corrected, scale = network.correct(segment, part)
             if segment < len(config.segments):
                 bits = config.segments[segment] * config.level_bits
-                for splits in network.segment(network.nearest(target), corrected, scale, reached, bits, bits):
+                for splits in network.segment(Nearest(target), segment, corrected, scale, reached, bits):
                     corrected = splits.after
             part.copy_(corrected)
 
@@ -134,7 +134,7 @@ def couple(network: PrincipalGenerator, coefficients: Tensor) -> None:
     """
     trees = network.trees
     last = [splits for target in torch.split(coefficients[: 4 * CHUNK], CHUNK)
-            for splits in list(network.splits(network.nearest(target), len(target)))[-1:]]
+            for splits in list(network.splits(Nearest(target), len(target)))[-1:]]
     smallest = torch.cat([trees.gain[splits.axes, splits.leaves].flatten() for splits in last]).median()
     cells = trees.gain.shape[1]
     children = functional.pad(trees.gain, (0, cells + 1))[:, 1:].view(len(trees.gain), cells, 2)
@@ -158,7 +158,7 @@ def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tenso
     steps = network.trees.steps
     samples = []
     for target in torch.split(coefficients[: 8 * CHUNK], CHUNK):
-        for splits in network.splits(network.nearest(target), len(target)):
+        for splits in network.splits(Nearest(target), len(target)):
             pair = steps[splits.axes, splits.leaves] * splits.scale[:, :, None]
             residual = (target - splits.before).gather(1, splits.axes)
             values = (2 * residual - pair.sum(2)) / (pair[:, :, 1] - pair[:, :, 0])
@@ -181,7 +181,7 @@ def refit_trees(network: PrincipalGenerator, coefficients: Tensor, greedy: bool 
     weight, pull = torch.zeros(steps.numel()), torch.zeros(steps.numel())
     count, saved = torch.zeros(gain.numel()), torch.zeros(gain.numel())
     for target in torch.split(coefficients, CHUNK):
-        for splits in network.splits(network.nearest(target, greedy), len(target)):
+        for splits in network.splits(Nearest(target, greedy), len(target)):
             cell = splits.axes * gain.shape[1] + splits.leaves
             node = (2 * cell + splits.picks).flatten()
             residual = (target - splits.before).gather(1, splits.axes)

@@ -1,0 +1,103 @@
+"""What `sample` and `guide` share: images drawn a batch at a time, into a grid or a folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from math import ceil
+from os.path import isdir
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ddncodec.errors import UnknownWeights
+from ddncodec_cli.jobs import STANDARD, require_free, write
+
+if TYPE_CHECKING:
+    from ddncodec.codec import Codec
+    from ddncodec.generate import Drawn
+    from ddncodec.weights import WeightsInfo
+
+BATCH = 64
+
+Count = Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many images.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of chance: the same seed, the same images.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="A picture, a grid if of several; without a suffix a folder; - is a pipe.")
+]
+SaveLatent = Annotated[
+    bool, typer.Option("--save-latent", help="Write each image's .ddn beside it: decoding it gives the image.")
+]
+
+
+class Results:
+    """Where the images of a run go; what cannot be written is refused before any is drawn.
+
+    Raises OutputExists; UnknownWeights where latents are to be saved that a .ddn file cannot hold.
+    """
+
+    def __init__(self, output: Path, count: int, info: WeightsInfo, save_latent: bool, force: bool) -> None:
+        from ddncodec.images import format_of
+
+        self._output, self._count, self._force, self._save_latent = output, count, force, save_latent
+        self._folder = output != STANDARD and (isdir(output) or not output.suffix)
+        try:
+            self._format = "PNG" if self._folder or output == STANDARD else format_of(output)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        if save_latent and info.config.condition is not None:
+            raise UnknownWeights(f"{info.name} is told each image's {info.config.condition.kind}, which a .ddn file "
+                                 "does not hold: its latents cannot be saved")
+        if save_latent and not self._folder and (count > 1 or output == STANDARD):
+            raise typer.BadParameter("--save-latent of several images wants a folder: -o without a suffix")
+        for index in range(count if self._folder else 1):
+            for target in (self._picture(index), self._latent(index)) if save_latent else (self._picture(index),):
+                require_free(target, force)
+
+    def _picture(self, index: int) -> Path:
+        return self._output / f"{index:0{len(str(self._count - 1))}}.png" if self._folder else self._output
+
+    def _latent(self, index: int) -> Path:
+        return self._picture(index).with_suffix(".ddn")
+
+    def draw(self, codec: Codec, drawn: Callable[[range], list[Drawn]]) -> None:
+        """Draw and write them all, with a progress bar where a person watches several batches."""
+        from ddncodec import container
+        from ddncodec.images import Picture
+
+        shown = []
+        with _watched([range(i, min(i + BATCH, self._count)) for i in range(0, self._count, BATCH)]) as parts:
+            for part in parts:
+                for index, image in zip(part, drawn(part), strict=True):
+                    picture = Picture(image.pixels)
+                    if self._folder:
+                        self._write(self._picture(index), picture)
+                    else:
+                        shown.append(image.pixels)
+                    if self._save_latent:
+                        stream = codec.to_stream(picture, image.latent)
+                        write(self._latent(index), container.to_bytes(stream), self._force)
+        if shown:
+            from ddncodec.images import grid
+
+            self._write(self._output, Picture(grid(shown, ceil(len(shown) ** 0.5))))
+
+    def _write(self, target: Path, picture: object) -> None:
+        from ddncodec.images import Picture, write_picture
+
+        assert isinstance(picture, Picture)
+        data = BytesIO()
+        write_picture(picture, data, self._format)
+        write(target, data.getvalue(), self._force)
+
+
+@contextmanager
+def _watched(parts: list[range]) -> Iterator[Iterator[range] | list[range]]:
+    if len(parts) < 2 or not sys.stderr.isatty():
+        yield parts
+        return
+    with typer.progressbar(parts, file=sys.stderr) as bar:
+        yield iter(bar)

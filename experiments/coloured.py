@@ -1,0 +1,83 @@
+"""What a network that is told the luminance makes of grey faces, on the test seeds: figures, and a picture.
+
+    python experiments/coloured.py MODEL [--images N] [--json FILE] [--picture FILE]
+
+Picks are random (Sec. 4): each image is one of the colourings that the network thinks possible, not the likeliest. `grey` is how near
+its luminance is to the one told, `colour` how near it is to the original, beside the grey image itself, both PSNR of the
+mean error in dB; `fd64` the Fréchet distance of face features to the originals. `guided` is what its own picks reach.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+from ddncodec import load_model
+from ddncodec.evaluation.features import load_features
+from ddncodec.evaluation.frechet import frechet_distance
+from ddncodec.evaluation.metrics import psnr, squared_errors
+from ddncodec.images import Picture, write_picture
+from ddncodec.network.condition import grey_of
+from ddncodec.network.config import GREY
+from ddncodec.pixels import to_pixels, to_tensor
+from ddncodec.training.data.faces import TEST_SEEDS, Faces
+from ddncodec.training.watch import grid
+
+BATCH, PICTURED, COLOURINGS = 100, 8, 3
+
+
+def main(model: str,
+         images: Annotated[int, typer.Option(help="How many of the test seeds.")] = len(TEST_SEEDS),
+         json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
+         picture: Annotated[Path | None, typer.Option(help="Rows: originals, grey, three colourings.")] = None) -> None:
+    """Print the figures; see the module."""
+    codec = load_model(model)
+    config = codec.info.config
+    if config.condition is None or config.condition.kind != GREY:
+        raise typer.BadParameter(f"{model} is not told luminances")
+    originals = Faces(config.resolution).draw(TEST_SEEDS[:images])
+    grey = grey_of(originals)
+    random = torch.Generator().manual_seed(0)
+
+    def coloured(told: Tensor) -> Tensor:
+        picks = torch.randint(config.k, (len(told), config.levels), generator=random)
+        return torch.cat([codec.network.replay(some, part).image
+                          for some, part in zip(picks.split(BATCH), told.split(BATCH), strict=True)])
+
+    shown, as_grey = coloured(grey), grey.expand(-1, 3, -1, -1)
+    guided = torch.cat([codec.network.reconstruct(part, condition=some).image
+                        for part, some in zip(originals.split(BATCH), grey.split(BATCH), strict=True)])
+    figures: dict[str, Any] = {
+        "model": codec.info.name, "weights": codec.info.id.hex(), "data": f"{images} test seeds",
+        "grey": _near(as_grey, grey_of(shown).expand(-1, 3, -1, -1)),
+        "colour": _near(originals, shown), "colour_of_the_grey_image": _near(originals, as_grey),
+        "fd64": _distance(originals, shown), "fd64_of_the_grey_image": _distance(originals, as_grey),
+        "guided": _near(originals, guided),
+    }
+    typer.echo(json.dumps(figures, indent=2))
+    if json_file:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    if picture:
+        rows = [originals[:PICTURED], as_grey[:PICTURED], *(coloured(grey[:PICTURED]) for _ in range(COLOURINGS))]
+        pixels = grid([to_pixels(row) for row in rows])
+        with picture.open("wb") as file:
+            write_picture(Picture(pixels.repeat(2, 0).repeat(2, 1)), file)
+
+
+def _near(first: Tensor, second: Tensor) -> float:
+    return round(psnr(float(squared_errors(to_pixels(first), to_pixels(second)).mean())), 2)
+
+
+def _distance(first: Tensor, second: Tensor) -> float:
+    found = [torch.cat([load_features()(part) for part in to_tensor(to_pixels(images)).split(BATCH)])
+             for images in (first, second)]
+    return round(frechet_distance(*found), 2)
+
+
+if __name__ == "__main__":
+    typer.run(main)
