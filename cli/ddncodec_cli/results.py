@@ -26,7 +26,7 @@ BATCH = 64
 Count = Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many images.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of chance: the same seed, the same images.")]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", help="A picture, a grid if of several; without a suffix a folder; - is a pipe.")
+    Path, typer.Option("-o", "--output", help="A picture or a grid; without a suffix a folder; - is a pipe.")
 ]
 SaveLatent = Annotated[
     bool, typer.Option("--save-latent", help="Write each image's .ddn beside it: decoding it gives the image.")
