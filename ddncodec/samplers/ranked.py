@@ -18,7 +18,7 @@ from ddncodec.samplers.chance import Dice
 
 TOP = 2  # of the proposals, as in the paper
 LOOKAHEAD = 9  # bits: as many proposals as a level of K = 512 has
-TYPICAL = 0.5  # without it images follow a guide away from all that is likely
+TYPICAL = 1.0  # against all others together; without it images follow a guide away from what is likely
 AT_ONCE = 512  # images drawn at once, 25 MB at 64×64: more are slower
 
 
