@@ -2,9 +2,10 @@
 
     python experiments/coloured.py MODEL [--images N] [--json FILE] [--picture FILE]
 
-Picks are random (Sec. 4): each image is one of the colourings that the network thinks possible, not the likeliest. `grey` is how near
-its luminance is to the one told, `colour` how near it is to the original, beside the grey image itself, both PSNR of the
-mean error in dB; `fd64` the Fréchet distance of face features to the originals. `guided` is what its own picks reach.
+Picks are random (Sec. 4): each image is one of the colourings that the network thinks possible, not the likeliest.
+`grey` is how near its luminance is to the one told, `colour` how near it is to the original, beside the grey image
+itself, both PSNR of the mean error in dB; `fd64` the Fréchet distance to the originals. `guided` is what picks near to
+the originals reach.
 """
 
 from __future__ import annotations

@@ -155,17 +155,19 @@ class Evaluation:
         return len(container.to_bytes(self._codec.to_stream(picture, latent)))
 
     def _ours(self, effort: int, told: Told) -> Json:
-        """The model at every budget, a prefix of the one stream, and at every sixteenth of the stream."""
+        """The model at every budget, a prefix of the one stream, and at the default effort at every sixteenth of it."""
         latents, encode_seconds = self._encoded(effort, told)
         images, whole = self._images.pixels, self._codec.levels
         sizes = {levels: self._size(latents[0].prefix(levels)) for levels in range(1, whole + 1)}
         within = {budget: max((levels for levels, size in sizes.items() if size <= budget), default=0)
                   for budget in self._settings.budgets}
-        wanted = {-(-whole * i // PREFIXES) for i in range(1, PREFIXES + 1)}
+        budgeted = set(within.values()) - {0}
+        wanted = ({-(-whole * i // PREFIXES) for i in range(1, PREFIXES + 1)} if effort == DEFAULT_EFFORT
+                  else budgeted | {whole})
         prefixes: list[Json] = []
         coded: dict[int, list[Coded | None]] = {0: [None] * len(images)}
         decode_seconds = 0.0
-        for levels in sorted(wanted | set(within.values()) - {0}):
+        for levels in sorted(wanted | budgeted):
             part = [latent.prefix(levels) for latent in latents]
             began = perf_counter()
             decoded = self._decoded(part)
@@ -175,7 +177,7 @@ class Evaluation:
                 prefixes.append({"levels": levels, "bits": part[0].bits, "bytes": sizes[levels],
                                  "psnr_of_mean_error": {name: value if np.isfinite(value) else None
                                                         for name, value in asdict(errors).items()}})
-            if levels in within.values():
+            if levels in budgeted:
                 payload = -(-part[0].bits // 8)
                 coded[levels] = [Coded(pixels, sizes[levels], payload, encode_seconds, decode_seconds)
                                  for pixels in decoded]
