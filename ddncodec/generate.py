@@ -15,7 +15,7 @@ from ddncodec.latent import Latent
 from ddncodec.pixels import to_pixels
 from ddncodec.samplers import Draw, Replay
 from ddncodec.samplers.chance import Dice, Random
-from ddncodec.samplers.ranked import LOOKAHEAD, TOP, Ranked
+from ddncodec.samplers.ranked import LOOKAHEAD, TOP, TYPICAL, Ranked
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class Drawn:
     pixels: Pixels
 
 
-def sample(codec: Codec, images: range, seed: int = 0, temperature: float = 1.0, prefix: Latent | None = None,
+def sample(codec: Codec, images: Sequence[int], seed: int = 0, temperature: float = 1.0, prefix: Latent | None = None,
            condition: Tensor | None = None) -> list[Drawn]:
-    """Images drawn by chance: image i of a seed is the same in whatever range it is; see `Random` for temperature.
+    """Images drawn by chance: image i of a seed is the same beside whatever others; see `Random` for temperature.
 
     prefix: the first levels of all of them. condition: (1, C, r, r), what a conditional network is told; None for
     others. Raises UnknownWeights for a prefix of another network's.
@@ -39,10 +39,11 @@ def sample(codec: Codec, images: range, seed: int = 0, temperature: float = 1.0,
 
 
 @torch.no_grad()
-def guide(codec: Codec, wishes: Sequence[Wish], images: range = range(1), seed: int = 0, top: int = TOP,
-          lookahead: int = LOOKAHEAD, condition: Tensor | None = None) -> list[Drawn]:
+def guide(codec: Codec, wishes: Sequence[Wish], images: Sequence[int] = range(1), seed: int = 0, top: int = TOP,
+          lookahead: int = LOOKAHEAD, typical: float = TYPICAL, condition: Tensor | None = None) -> list[Drawn]:
     """Images as wishes have them, whose targets and masks are on the codec's device; see `Ranked` and `sample`."""
-    return _draw(codec, len(images), Ranked(codec.network, wishes, Dice(seed, images), top, lookahead), None, condition)
+    ranked = Ranked(codec.network, wishes, Dice(seed, images), top, lookahead, typical)
+    return _draw(codec, len(images), ranked, None, condition)
 
 
 @torch.no_grad()

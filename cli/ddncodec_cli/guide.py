@@ -49,8 +49,11 @@ def guide(
     seed: Seed = 0,
     top_k: Annotated[int, typer.Option(min=1, help="Take one of so many best proposals, by chance; 1: the best.")] = 2,
     lookahead: Annotated[
-        int, typer.Option(min=1, max=16, help="Bits decided at once: 2^N proposals are compared at each choice.")
+        int, typer.Option(min=1, max=12, help="Bits decided at once: 2^N proposals are compared at each choice.")
     ] = 9,
+    typical: Annotated[
+        float, typer.Option(min=0, help="Weight of staying likely, where no guide is of pixels, size or grey.")
+    ] = 1.0,
     model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
     save_latent: SaveLatent = False,
     force: options.Force = False,
@@ -78,7 +81,7 @@ def guide(
     from ddncodec import generate
 
     wishes = [wish(codec, one) for one in told]
-    results.draw(codec, lambda part: generate.guide(codec, wishes, part, seed, top_k, lookahead))
+    results.draw(codec, lambda part: generate.guide(codec, wishes, part, seed, top_k, lookahead, typical))
 
 
 def parse(text: str) -> Told:

@@ -9,7 +9,7 @@ from functools import cache
 from io import BytesIO
 from os.path import isdir, isfile  # unlike a Path's methods, false for a name that is too long
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 import typer
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from ddncodec.codec import Codec
     from ddncodec.weights import WeightsInfo
 
+T = TypeVar("T")
 STANDARD = Path("-")  # standard input or output
-BATCH = 64  # files in memory at once
+BATCH = 64  # files, or images to draw, in memory at once
 
 
 class Job(NamedTuple):
@@ -139,7 +140,7 @@ def require_free(target: Path, force: bool) -> None:
         raise OutputExists(f"{target} exists already; -f overwrites it")
 
 
-def in_batches(jobs: Sequence[Job], work: Callable[[Sequence[Job]], None]) -> None:
+def in_batches(jobs: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
     """Work through the jobs a batch at a time, with a progress bar where a person watches a long one."""
     parts = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
     if len(parts) < 2 or not sys.stderr.isatty():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil
 from os.path import isdir
@@ -14,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec.errors import UnknownWeights
-from ddncodec_cli.jobs import STANDARD, require_free, write
+from ddncodec_cli.jobs import STANDARD, in_batches, require_free, write
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
     from ddncodec.generate import Drawn
+    from ddncodec.images import Pixels
     from ddncodec.weights import WeightsInfo
-
-BATCH = 64
 
 Count = Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many images.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of chance: the same seed, the same images.")]
@@ -63,41 +60,28 @@ class Results:
     def _latent(self, index: int) -> Path:
         return self._picture(index).with_suffix(".ddn")
 
-    def draw(self, codec: Codec, drawn: Callable[[range], list[Drawn]]) -> None:
+    def draw(self, codec: Codec, drawn: Callable[[Sequence[int]], list[Drawn]]) -> None:
         """Draw and write them all, with a progress bar where a person watches several batches."""
         from ddncodec import container
-        from ddncodec.images import Picture
+        from ddncodec.images import Picture, grid, write_picture
 
         shown = []
-        with _watched([range(i, min(i + BATCH, self._count)) for i in range(0, self._count, BATCH)]) as parts:
-            for part in parts:
-                for index, image in zip(part, drawn(part), strict=True):
-                    picture = Picture(image.pixels)
-                    if self._folder:
-                        self._write(self._picture(index), picture)
-                    else:
-                        shown.append(image.pixels)
-                    if self._save_latent:
-                        stream = codec.to_stream(picture, image.latent)
-                        write(self._latent(index), container.to_bytes(stream), self._force)
+
+        def save(target: Path, pixels: Pixels) -> None:
+            data = BytesIO()
+            write_picture(Picture(pixels), data, self._format)
+            write(target, data.getvalue(), self._force)
+
+        def work(part: Sequence[int]) -> None:
+            for index, image in zip(part, drawn(part), strict=True):
+                if self._folder:
+                    save(self._picture(index), image.pixels)
+                else:
+                    shown.append(image.pixels)
+                if self._save_latent:
+                    stream = codec.to_stream(Picture(image.pixels), image.latent)
+                    write(self._latent(index), container.to_bytes(stream), self._force)
+
+        in_batches(range(self._count), work)
         if shown:
-            from ddncodec.images import grid
-
-            self._write(self._output, Picture(grid(shown, ceil(len(shown) ** 0.5))))
-
-    def _write(self, target: Path, picture: object) -> None:
-        from ddncodec.images import Picture, write_picture
-
-        assert isinstance(picture, Picture)
-        data = BytesIO()
-        write_picture(picture, data, self._format)
-        write(target, data.getvalue(), self._force)
-
-
-@contextmanager
-def _watched(parts: list[range]) -> Iterator[Iterator[range] | list[range]]:
-    if len(parts) < 2 or not sys.stderr.isatty():
-        yield parts
-        return
-    with typer.progressbar(parts, file=sys.stderr) as bar:
-        yield iter(bar)
+            save(self._output, grid(shown, ceil(len(shown) ** 0.5)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ class Dice:
     seed: at least 0. images: the numbers of the batch's.
     """
 
-    def __init__(self, seed: int, images: range) -> None:
+    def __init__(self, seed: int, images: Sequence[int]) -> None:
         self._streams = [np.random.Generator(np.random.PCG64([seed, image])) for image in images]
 
     def uniform(self, each: int) -> Tensor:

@@ -18,7 +18,7 @@ from ddncodec.samplers.chance import Dice
 
 TOP = 2  # of the proposals, as in the paper
 LOOKAHEAD = 9  # bits: as many proposals as a level of K = 512 has
-TYPICAL = 1.0  # against all others together; without it images follow a guide away from what is likely
+TYPICAL = 1.0  # without it images follow a guide away from what is likely
 AT_ONCE = 512  # images drawn at once, 25 MB at 64×64: more are slower
 
 
@@ -26,12 +26,12 @@ class Ranked:
     """One of the `top` proposals that the wishes rank best, at random (Sec. 3.3; mixed by rank as in supplement 6).
 
     Of a principal generator, affine wishes rank together: by the distance to what they let expect. Without any that is
-    the prediction itself, and so the smaller step is the better, with the weight `TYPICAL`. lookahead: in bits. Where K
-    is small, so many levels of a block are decided at once, by all that they can make together.
+    the prediction itself, and so the smaller step the better, with the weight `typical` against all wishes together.
+    lookahead: in bits. Where K is small, so many levels of a block are decided at once, by all that they can make.
     """
 
     def __init__(self, network: Generator, wishes: Sequence[Wish], dice: Dice, top: int = TOP,
-                 lookahead: int = LOOKAHEAD) -> None:
+                 lookahead: int = LOOKAHEAD, typical: float = TYPICAL) -> None:
         self._dice = dice
         self._resolution = network.config.resolution
         self._top = top
@@ -42,8 +42,8 @@ class Ranked:
         if isinstance(network, PrincipalGenerator):
             affine = [wish for wish in wishes if is_affine(wish, self._resolution)]
             self._wishes = [wish for wish in wishes if wish not in affine]
-            self._weight = sum(wish.weight for wish in affine) or TYPICAL * sum(wish.weight for wish in wishes)
-            self._expectation = Expectation(network, affine)
+            self._weight = sum(wish.weight for wish in affine) or typical * sum(wish.weight for wish in wishes)
+            self._expectation = Expectation(network, affine) if self._weight else None
 
     def draw(self, offer: Offer, picks: Tensor) -> Tensor:
         batch, levels, k = offer.shape

@@ -146,7 +146,7 @@ def test_the_chunked_choice_is_the_best_of_all_ways(network: Generator) -> None:
     _, levels, k = offer.shape
     bits = {2: 5, 3: 5, 8: 6, 16: 8}[k]
     ahead = min(levels, {2: 5, 3: 3, 8: 2, 16: 2}[k])
-    found = Ranked(network, [wish], Dice(0, range(2)), 1, bits).draw(offer, none(2))
+    found = Ranked(network, [wish], Dice(0, range(2)), 1, bits, typical=0).draw(offer, none(2))
     every = torch.tensor(list(product(range(k), repeat=ahead)))
     for image in range(2):
         distances = torch.cat([wish.distances(offer.images(way.expand(2, 1, -1)))[image] for way in every])
@@ -161,7 +161,7 @@ def test_a_wish_for_the_image_itself_picks_what_the_greedy_encoder_does(
     network = recurrent() if name == "recurrent" else golden(name)
     chance = Random(Dice(0, range(3)), 0.5)
     target = network.run(Replay(none(3), chance), 3).image * 0.5  # what the axes span, and nothing is clipped
-    ranked = Ranked(network, [Wish(Pixels(), target)], Dice(0, range(3)), top=1, lookahead=1)
+    ranked = Ranked(network, [Wish(Pixels(), target)], Dice(0, range(3)), top=1, lookahead=1, typical=0)
     found = network.run(Replay(none(3), ranked), 3).indices
     assert torch.equal(found, network.reconstruct(target).indices)
 
@@ -181,5 +181,6 @@ def test_top_k_draws_among_the_k_best_alone() -> None:
     wish = Wish.like(Cubed(), target)
     ways = torch.arange(8)[None, :, None]
     best = wish.distances(offer.images(ways))[0].argsort()[:3].tolist()
-    picks = {int(Ranked(network, [wish], Dice(0, range(i, i + 1)), 3, 3).draw(offer, none(1))[0, 0]) for i in range(60)}
+    picks = {int(Ranked(network, [wish], Dice(0, range(i, i + 1)), 3, 3, typical=0).draw(offer, none(1))[0, 0])
+             for i in range(60)}
     assert picks == set(best)
