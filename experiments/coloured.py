@@ -65,7 +65,7 @@ def main(model: str,
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if picture:
         rows = [originals[:PICTURED], as_grey[:PICTURED], *(coloured(grey[:PICTURED]) for _ in range(COLOURINGS))]
-        pixels = grid([to_pixels(row) for row in rows])
+        pixels = grid(rows)
         with picture.open("wb") as file:
             write_picture(Picture(pixels.repeat(2, 0).repeat(2, 1)), file)
 
