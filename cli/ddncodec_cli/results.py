@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from math import ceil
 from os.path import isdir
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec.errors import UnknownWeights
-from ddncodec_cli.jobs import STANDARD, in_batches, require_free, write
+from ddncodec_cli.jobs import BATCH, STANDARD, in_batches, require_free, write
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -61,7 +63,7 @@ class Results:
         return self._picture(index).with_suffix(".ddn")
 
     def draw(self, codec: Codec, drawn: Callable[[Sequence[int]], list[Drawn]]) -> None:
-        """Draw and write them all, with a progress bar where a person watches several batches."""
+        """Draw and write them all; where a person watches, with a progress bar, or for one batch a sign of life."""
         from ddncodec import container
         from ddncodec.images import Picture, grid, write_picture
 
@@ -82,6 +84,15 @@ class Results:
                     stream = codec.to_stream(Picture(image.pixels), image.latent)
                     write(self._latent(index), container.to_bytes(stream), self._force)
 
-        in_batches(range(self._count), work)
+        with _waiting(sys.stderr.isatty() and self._count <= BATCH):
+            in_batches(range(self._count), work)
         if shown:
             save(self._output, grid(shown, ceil(len(shown) ** 0.5)))
+
+
+def _waiting(shown: bool) -> AbstractContextManager[object]:
+    if not shown:
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("drawing")
