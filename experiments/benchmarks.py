@@ -147,7 +147,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def _models(runs: dict[tuple[str, str], Results]) -> str:
     rows = []
-    for info in zoo.shipped():
+    for info in map(zoo.find, MODELS):
         for codec, real in zip(*(_ours(runs[info.name, data]) for data in DATA), strict=True):
             rows.append([f"`{info.name}` (K = {info.config.k}, L = {info.config.levels})", str(codec["effort"]),
                          f"{_value(codec):.2f} dB", f"{_value(real):.2f} dB"])
@@ -188,14 +188,15 @@ def _provenance(results: Results) -> str:
 
 
 def _full(results: Results) -> str:
-    """Every codec at every budget, with intervals."""
+    """Every codec at every budget, with intervals; then those that took no part, and why."""
     metrics = list(_ours(results)[0]["points"][0]["metrics"])
     rows = []
+    there = [codec for codec in results["codecs"] if "unavailable" not in codec]
     for budget in results["settings"]["budgets"]:
-        for codec in results["codecs"]:
+        for codec in there:
             point = _point(codec, budget)
-            if "unavailable" in codec or not point["fitted"]:
-                why = codec.get("unavailable") or f"none fits; its smallest file has {codec['smallest_file']} bytes"
+            if not point["fitted"]:
+                why = f"none fits; its smallest file has {codec['smallest_file']} bytes"
                 rows.append([str(budget), codec["label"], why, *[""] * (len(metrics) + 3)])
                 continue
             figures = [point["metrics"][metric] for metric in metrics]
@@ -207,8 +208,10 @@ def _full(results: Results) -> str:
                          *(_shown(figure, metric) for figure, metric in zip(figures, metrics, strict=True)),
                          f"{point['encode_ms']:.1f} / {point['decode_ms']:.1f}",
                          "" if saved is None else f"{saved:+.0f}%"])
-    return _table(["budget", "codec", "bytes", "payload", *(metric.replace("_", " ") for metric in metrics),
-                   "ms to encode / decode", "BD-rate"], rows)
+    table = _table(["budget", "codec", "bytes", "payload", *(metric.replace("_", " ") for metric in metrics),
+                    "ms to encode / decode", "BD-rate"], rows)
+    missing = [f"{codec['label']} ({codec['unavailable']})" for codec in results["codecs"] if codec not in there]
+    return table + (f"\n\nTook no part: {'; '.join(missing)}." if missing else "")
 
 
 def _shown(figure: dict[str, float | None], metric: str) -> str:

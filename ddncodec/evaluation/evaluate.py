@@ -207,8 +207,13 @@ class Evaluation:
 
     def _points(self, tuned: Tuned) -> list[Json]:
         """Sizes, times and metrics at each budget, of the images that fit."""
-        points = []
+        points: list[Json] = []
+        before: list[Coded | None] | None = None
         for budget, row in zip(self._settings.budgets, tuned.coded, strict=True):
+            if row is before:  # our whole stream, which a larger budget makes no longer
+                points.append(points[-1] | {"budget": budget})
+                continue
+            before = row
             found = {i: coded for i, coded in enumerate(row) if coded is not None}
             point: Json = {"budget": budget, "fitted": len(found), "of": len(row)}
             if found:

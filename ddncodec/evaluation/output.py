@@ -70,7 +70,7 @@ def rate_distortion_plot(results: dict[str, Any]) -> bytes:
             line, = axes.plot(sizes, [p["value"] for p in psnrs], label=codec["label"], **style)
             axes.fill_between(sizes, [p["low"] for p in psnrs], [p["high"] for p in psnrs], alpha=0.15,
                               color=line.get_color(), linewidth=0)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
     return _png(figure)
 
 
