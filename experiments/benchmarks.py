@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from ddncodec import zoo
@@ -24,7 +24,7 @@ from ddncodec.evaluation import output
 from ddncodec.evaluation.data import BUILT_IN, load
 from ddncodec.evaluation.evaluate import BUDGETS, Evaluation, Settings
 from ddncodec.files import atomic_write
-from ddncodec.images import Picture, write_picture
+from ddncodec.images import Picture, grid, write_picture
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs/benchmarks"
@@ -59,9 +59,10 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
         latents = codec.encode_batch(list(synthetic))
         rows = [list(synthetic), *(codec.decode_batch([latent.prefix(codec.levels // share) for latent in latents])
                                    for share in SHARES)]
+        sheet = grid(list(chain(*rows)), PICTURED)
         if not dry_run:
             with atomic_write(info.path.with_name("prefixes.png"), overwrite=True) as file:
-                write_picture(Picture(_grid(rows)), file)
+                write_picture(Picture(sheet.repeat(2, 0).repeat(2, 1)), file)
         written[info.path.with_name("metrics.json")] = json.dumps(
             _metrics(runs[info.name, BUILT_IN], runs[info.name, REAL_FACES]), indent=2) + "\n"
     main_run = runs[zoo.DEFAULT, BUILT_IN]
@@ -84,12 +85,6 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
 def _begin(name: str, total: int) -> Any:
     typer.echo(f"  {name}", err=True)
     return lambda count: None
-
-
-def _grid(rows: list[list[Any]]) -> Any:
-    """Rows of images as one, enlarged twice."""
-    grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
-    return grid.repeat(2, 0).repeat(2, 1)
 
 
 def _filled(text: str, tables: dict[str, str]) -> str:

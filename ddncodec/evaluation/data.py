@@ -20,11 +20,10 @@ BUILT_IN = "test-seeds"
 
 @dataclass(frozen=True)
 class Images:
-    """pixels: (N, R, R, 3). names: of the N. unreadable: name and reason of what was left out."""
+    """pixels: (N, R, R, 3). unreadable: name and reason of what was left out."""
 
     source: str
     pixels: Pixels
-    names: list[str]
     unreadable: dict[str, DdnError] = field(default_factory=dict)
 
     @property
@@ -39,16 +38,14 @@ def load(source: str, resolution: int, limit: int | None = None) -> Images:
     limit: the first so many. Raises InputMissing; DataMissing where there is no readable image.
     """
     if source == BUILT_IN:
-        seeds = TEST_SEEDS[:limit]
-        return Images(source, to_pixels(Faces(resolution).draw(seeds)), [str(seed) for seed in seeds])
-    found, names = [], []
+        return Images(source, to_pixels(Faces(resolution).draw(TEST_SEEDS[:limit])))
+    found = []
     unreadable: dict[str, DdnError] = {}
     for name, content, _ in islice(pictures(source), limit):
         if isinstance(content, DdnError):
             unreadable[name] = content
         else:
             found.append(fit(content, resolution))
-            names.append(name)
     if not found:
         raise next(iter(unreadable.values()), DataMissing(f"{source} holds no readable image"))
-    return Images(source, np.stack(found), names, unreadable)
+    return Images(source, np.stack(found), unreadable)

@@ -25,7 +25,7 @@ from ddncodec.evaluation.eigenfaces import Eigenfaces
 from ddncodec.evaluation.judge import Judge
 from ddncodec.evaluation.metrics import Pixels, bootstrap, psnr, squared_errors
 from ddncodec.evaluation.peers import FILE_CODECS, Coded, Peer, Told, Tuned, workers
-from ddncodec.evaluation.rate_distortion import delta
+from ddncodec.evaluation.rate_distortion import curve, delta
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture
 from ddncodec.latent import Latent
@@ -81,8 +81,8 @@ class Evaluation:
             def ours(told: Told, effort: int = effort) -> Json:
                 return self._ours(effort, told)
             parts.append(self._part(f"{model['name']}-effort-{effort}", {"weights": model["sha256"]}, ours))
-        curve = self._part(f"{model['name']}-curve", {"weights": model["sha256"],
-                                                      "images": self._settings.curve_images}, self._curve)
+        every_level = self._part(f"{model['name']}-curve", {"weights": model["sha256"],
+                                                            "images": self._settings.curve_images}, self._curve)
         with workers(len(images.pixels)) as many:
             for peer in PEERS:
                 if peer.name not in self._settings.peers:
@@ -101,7 +101,7 @@ class Evaluation:
                              | self._part(peer.name, {"settings": peer.settings}, tune))
         pictures = {part["name"]: part.pop("pictures") for part in parts if "pictures" in part}
         pictures["originals"] = {"": _strip(list(images.pixels[:PICTURED]))}
-        pictures["frames"] = curve.pop("frames")
+        pictures["frames"] = every_level.pop("frames")
         default = next(part for part in parts if part.get("effort") == DEFAULT_EFFORT)
         return {
             "format": FORMAT,
@@ -113,7 +113,7 @@ class Evaluation:
             "versions": self._versions,
             "machine": provenance.machine(),
             "codecs": parts,
-            "every_level": curve,
+            "every_level": every_level,
             "bjontegaard": {part["name"]: asdict(delta(_curve(default), _curve(part))) for part in parts
                             if "effort" not in part and "points" in part},
         }, pictures
@@ -194,16 +194,16 @@ class Evaluation:
         latents = self._codec.encode_batch(list(images))
         whole = self._codec.levels
         shown = {-(-whole * i // FRAMES) for i in range(1, FRAMES + 1)}
-        curve, frames = [], {}
+        psnrs, frames = [], {}
         for levels in range(1, whole + 1):
             decoded = np.stack(self._codec.decode_batch([latent.prefix(levels) for latent in latents]))
             error = psnr(float(squared_errors(images, decoded).mean()))
-            curve.append(round(error, 3) if np.isfinite(error) else None)
+            psnrs.append(round(error, 3) if np.isfinite(error) else None)
             if levels in shown:
                 frames[str(levels)] = _strip(list(decoded[:PICTURED]), quality=90)
             told(round(len(self._images.pixels) * levels / whole) - round(
                 len(self._images.pixels) * (levels - 1) / whole))
-        return {"images": len(images), "psnr": curve, "frames": frames}
+        return {"images": len(images), "psnr": psnrs, "frames": frames}
 
     def _points(self, tuned: Tuned) -> list[Json]:
         """Sizes, times and metrics at each budget, of the images that fit."""
@@ -233,11 +233,8 @@ class Evaluation:
 
 
 def _curve(part: Json) -> list[tuple[float, float]]:
-    """Bytes and PSNR, where all images fit; of ours the prefixes of the stream."""
-    points = part.get("prefixes") or [
-        {"bytes": point["bytes"]} | point["metrics"] for point in part["points"] if point["fitted"] == point["of"]]
-    return [(point["bytes"], point["psnr_of_mean_error"]["value"]) for point in points
-            if point["psnr_of_mean_error"]["value"] is not None]
+    """Bytes and PSNR of the curve."""
+    return [(point["bytes"], point["psnr_of_mean_error"]["value"]) for point in curve(part)]
 
 
 def _strip(images: Sequence[Pixels | None], quality: int | None = None) -> str:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ddncodec.evaluation.rate_distortion import curve
 from ddncodec.files import atomic_write
 
 REPORT_DATA = "/*DATA*/null"
@@ -51,17 +52,11 @@ def report(results: dict[str, Any], pictures: dict[str, Any]) -> str:
     return before + data + after
 
 
-def curve(codec: dict[str, Any]) -> list[dict[str, Any]]:
-    """The points of a codec's rate–distortion curve: ours at the prefixes, a peer's where all images fit."""
-    return codec.get("prefixes") or [{"bytes": point["bytes"], **point["metrics"]} for point in codec.get("points", ())
-                                     if point["fitted"] == point["of"]]
-
-
 def rate_distortion_plot(results: dict[str, Any]) -> bytes:
     """PSNR of the mean error over bytes of whole files, of all codecs, with intervals, as PNG."""
     figure, axes = _axes("bytes of the whole file")
     for codec in results["codecs"]:
-        points = [point for point in curve(codec) if point["psnr_of_mean_error"]["value"] is not None]
+        points = curve(codec)
         if points:
             style: dict[str, Any] = ({"linewidth": 2.2} if "effort" in codec else
                                      {"linewidth": 1.2, "marker": "o", "markersize": 3.5})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Curve = Sequence[tuple[float, float]]  # rate in bytes, PSNR in dB
 
@@ -18,6 +19,13 @@ class Delta:
 
     rate: float | None
     psnr: float | None
+
+
+def curve(codec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The points of a codec's results that make its curve: ours at the prefixes, a peer's where all images fit."""
+    points = codec.get("prefixes") or [{"bytes": point["bytes"], **point["metrics"]}
+                                       for point in codec.get("points", ()) if point["fitted"] == point["of"]]
+    return [point for point in points if point["psnr_of_mean_error"]["value"] is not None]
 
 
 def delta(ours: Curve, theirs: Curve) -> Delta:
