@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec import zoo
-from ddncodec_cli import options
+from ddncodec_cli import conditions, options
 from ddncodec_cli.jobs import lazy_codec, read
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
 
@@ -54,6 +54,8 @@ def guide(
     typical: Annotated[
         float, typer.Option(min=0, help="Weight of staying likely, where no guide is of pixels, size or grey.")
     ] = 1.0,
+    label: conditions.Label = None,
+    condition: conditions.Image = None,
     model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
     save_latent: SaveLatent = False,
     force: options.Force = False,
@@ -70,8 +72,7 @@ def guide(
     """
     told = [parse(text) for text in guides]
     info = zoo.find(model)
-    if info.config.condition is not None:
-        raise typer.BadParameter(f"{info.name} is told {info.config.condition.kind}: guides want a model that is not")
+    given = conditions.Given(info, label, condition)
     side = info.config.resolution
     for one in told:
         if one.kind == "super-resolution" and one.image is not None and max(one.image.shape[:2]) > side:
@@ -80,8 +81,8 @@ def guide(
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 
-    wishes = [wish(codec, one) for one in told]
-    results.draw(codec, lambda part: generate.guide(codec, wishes, part, seed, top_k, lookahead, typical))
+    wishes, known = [wish(codec, one) for one in told], given.tensor(codec)
+    results.draw(codec, lambda part: generate.guide(codec, wishes, part, seed, top_k, lookahead, typical, known))
 
 
 def parse(text: str) -> Told:

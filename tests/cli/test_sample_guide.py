@@ -85,13 +85,17 @@ def test_a_prefix_is_kept_and_names_its_own_weights(run_many: Run, k2: Path, fac
 
 def test_conditional_models_are_told_and_have_no_latents_to_save(run_many: Run, refused: Run, small: Path) -> None:
     torch.manual_seed(0)
-    plain = NetworkConfig.default(4, 12, 8, channels=8, planes=16)
+    plain = NetworkConfig.default(4, 12, 8, channels=8, planes=0)
     for condition in (Condition("class", 3), Condition("grey", 1)):
         save_network(small / f"{condition.kind}.safetensors", build(replace(plain, condition=condition)), "told")
     told, grey = ["--model", "class.safetensors"], ["--model", "grey.safetensors"]
     ran = run_many(["sample", "-n", 4, "--class", 2, "-o", "a.png", *told],
-                   ["sample", "-n", 2, "--condition", "small.png", "-o", "b.png", *grey])
-    assert [result.code for result in ran] == [0, 0], ran
+                   ["sample", "-n", 2, "--condition", "small.png", "-o", "b.png", *grey],
+                   ["guide", "edges=small.png", "--condition", "small.png", "-o", "d.png", *grey],
+                   ["guide", "colourise=small.png", "--class", 1, "-o", "e.png", *told],
+                   ["guide", "colourise=small.png", "--class", 2, "-o", "f.png", *told])
+    assert [result.code for result in ran] == [0] * 5, ran
+    assert (small / "e.png").read_bytes() != (small / "f.png").read_bytes()
     bad = run_many(["sample", "-n", 1, "--class", 2, "-o", "c.png", "--save-latent", *told])
     assert "does not hold" in refused(bad[0], 20)
     usage = run_many(["sample", "-o", "c.png", *told], ["sample", "-o", "c.png", "--class", 3, *told],
