@@ -19,6 +19,8 @@ from ddncodec.latent import Latent
 from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig, config_from_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ddncodec.network.generator import Generator
 
 FORMAT = "ddncodec-weights-1"
@@ -79,8 +81,8 @@ def save_network(path: Path, network: Generator, name: str) -> None:
     """Write a network's state in half precision; `load_network` is the inverse, up to rounding. Overwrites."""
     from safetensors.torch import save
 
-    tensors = {key: value.half().contiguous() for key, value in network.state_dict().items()
-               if not key.endswith(".usage")}
+    tensors = {key: (_shares(value) if key.endswith(".usage") else value).half().contiguous()
+               for key, value in network.state_dict().items() if _kept(key, network.config)}
     metadata = {"format": FORMAT, "name": name, "config": network.config.to_json()}
     with atomic_write(path, overwrite=True) as file:
         file.write(save(tensors, metadata))
@@ -116,7 +118,7 @@ def load_network(info: WeightsInfo) -> Generator:
             raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
     with torch.device("meta"):
         network = build(info.config)
-    expected = {key: value for key, value in network.state_dict().items() if not key.endswith(".usage")}
+    expected = {key: value for key, value in network.state_dict().items() if _kept(key, info.config)}
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors or key not in expected:
             raise BadCheckpoint(f"{info.path}: {'missing' if key in expected else 'unknown'} tensor {key}")
@@ -126,6 +128,18 @@ def load_network(info: WeightsInfo) -> Generator:
                                 f"not {tuple(expected[key].shape)}")
         if not tensor.is_floating_point() or tensor.dtype.itemsize < 2 or not tensor.isfinite().all():
             raise BadCheckpoint(f"{info.path}: {key} holds values that are not finite numbers")
+        if key.endswith(".usage") and (tensor < 0).any():
+            raise BadCheckpoint(f"{info.path}: {key} holds shares below zero")
     usage = {key: torch.zeros(value.shape) for key, value in network.state_dict().items() if key not in expected}
     network.load_state_dict({key: value.float() for key, value in tensors.items()} | usage, assign=True)
     return network.requires_grad_(False).eval()
+
+
+def _kept(key: str, config: AnyConfig) -> bool:
+    """Training alone wants to know how often nodes were picked; but by classes, these are the odds of samples."""
+    return config.classes > 1 or not key.endswith(".usage")
+
+
+def _shares(usage: Tensor) -> Tensor:
+    """Of the picks of each class, (n, K, classes): counts may be more than half precision holds."""
+    return usage / usage.sum(1, keepdim=True).clamp(min=1)

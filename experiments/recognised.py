@@ -1,6 +1,6 @@
 """How often samples of a class-conditional network are recognised as their class, by a classifier trained apart.
 
-    python experiments/recognised.py MODEL IMAGES TEST_IMAGES [--each N] [--json FILE]
+    python experiments/recognised.py MODEL IMAGES TEST_IMAGES [--each N] [--json FILE] [--picture FILE]
 
 IMAGES and TEST_IMAGES are what `train --data` takes, with classes. The classifier is a small convolutional network that
 sees the training images alone; its accuracy on the test images bounds what can be recognised.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 import numpy as np
@@ -19,13 +20,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddncodec import load_model
-from ddncodec.images import fit
+from ddncodec.codec import Codec
+from ddncodec.evaluation.metrics import psnr, squared_errors
+from ddncodec.generate import sample
+from ddncodec.images import Picture, fit, write_picture
 from ddncodec.network.condition import one_hot
 from ddncodec.network.config import CLASS
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.training.data.pictures import pictures
+from ddncodec.training.watch import grid
 
-EPOCHS, BATCH = 3, 128
+EPOCHS, BATCH, PICTURED = 3, 128, 6
 
 
 def labelled(data: str, side: int) -> tuple[Tensor, Tensor]:
@@ -63,31 +68,46 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (found == labels).float().mean().item()
 
 
+def as_seen(codec: Codec, kind: int, count: int) -> Tensor:
+    """What `ddncodec sample --class` draws, (count, 1, R, R)."""
+    classes = codec.network.config.classes
+    drawn = sample(codec, range(count), condition=one_hot(torch.tensor([kind]), classes))
+    return to_tensor(np.stack([one.pixels for one in drawn]))[:, :1]
+
+
 def main(model: str, images: str, test_images: str,
          each: Annotated[int, typer.Option(help="Samples of each class.")] = 200,
-         json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None) -> None:
-    """Print both shares; see the module."""
+         json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
+         picture: Annotated[Path | None, typer.Option(help="A column for each class: samples.")] = None) -> None:
+    """Print the shares, and what guided picks of the test images reach; see the module."""
     codec = load_model(model)
     config = codec.info.config
     if config.condition is None or config.condition.kind != CLASS:
         raise typer.BadParameter(f"{model} is told no class")
     trained = classifier(*labelled(images, config.resolution))
-    known = accuracy(trained, *labelled(test_images, config.resolution))
-    classes = torch.arange(config.condition.channels).repeat(each)
-    random = torch.Generator().manual_seed(0)
-    picks = torch.randint(config.k, (len(classes), config.levels), generator=random)
-    drawn = torch.cat([codec.network.replay(part, one_hot(told, config.condition.channels)).image
-                       for part, told in zip(torch.split(picks, 100), torch.split(classes, 100), strict=True)])
-    shown = to_tensor(to_pixels(drawn))[:, :1]
+    originals, known = labelled(test_images, config.resolution)
+    kinds = range(config.classes)
+    drawn = torch.stack([as_seen(codec, kind, each) for kind in kinds])
+    told = one_hot(known, config.classes)
+    in_colour = originals.expand(-1, 3, -1, -1)
+    rebuilt = torch.cat([codec.network.reconstruct(part, condition=some).image
+                         for part, some in zip(in_colour.split(BATCH), told.split(BATCH), strict=True)])
+    by_class = [accuracy(trained, some, torch.full((each,), kind)) for kind, some in zip(kinds, drawn, strict=True)]
     figures = {
-        "model": codec.info.name, "weights": codec.info.id.hex(), "samples": len(classes),
-        "classifier_on_test_images": round(known, 3), "samples_recognised": round(accuracy(trained, shown, classes), 3),
-        "by_class": [round(accuracy(trained, shown[classes == number], classes[classes == number]), 2)
-                     for number in range(config.condition.channels)],
+        "model": codec.info.name, "weights": codec.info.id.hex(), "samples": len(kinds) * each,
+        "samples_recognised": round(fmean(by_class), 3), "by_class": [round(share, 2) for share in by_class],
+        "test_images_recognised": round(accuracy(trained, originals, known), 3),
+        "reconstructions_recognised": round(accuracy(trained, to_tensor(to_pixels(rebuilt))[:, :1], known), 3),
+        "reconstructions_psnr": round(fmean(map(psnr, squared_errors(
+            to_pixels(in_colour), to_pixels(rebuilt)))), 2),
     }
     typer.echo(json.dumps(figures, indent=2))
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
+    if picture:
+        pixels = grid(drawn[:, :PICTURED].expand(-1, -1, 3, -1, -1).transpose(0, 1))
+        with picture.open("wb") as file:
+            write_picture(Picture(pixels.repeat(2, 0).repeat(2, 1)), file)
 
 
 if __name__ == "__main__":

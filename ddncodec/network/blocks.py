@@ -65,7 +65,7 @@ class Block(nn.Module):
     fitted to data stay fitted until the trunk has learned something.
     """
 
-    def __init__(self, stage: Stage, levels: int, k: int, leak: int) -> None:
+    def __init__(self, stage: Stage, levels: int, k: int, leak: int, classes: int) -> None:
         super().__init__()
         self.patch = stage.resolution // stage.trunk
         patch_channels = (IMAGE_CHANNELS + leak) * self.patch**2
@@ -75,7 +75,8 @@ class Block(nn.Module):
         self.correction = nn.Conv2d(stage.channels, patch_channels, 1)
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(_bias(self.correction))
-        self.ddl = DiscreteDistributionLayers(levels, k, leak, stage.planes or stage.channels) if levels else None
+        features = stage.planes or stage.channels
+        self.ddl = DiscreteDistributionLayers(levels, k, leak, features, classes) if levels else None
         self.gain = _GainHead(stage, levels) if levels and stage.planes else None
 
     def forward(self, state: LevelState) -> LevelState:

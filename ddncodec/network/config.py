@@ -109,6 +109,11 @@ class NetworkConfig:
         return sum(sum(stage.levels) for stage in self.stages)
 
     @property
+    def classes(self) -> int:
+        """How many classes the nodes' picks are counted by: 1 where the network is told none."""
+        return self.condition.channels if self.condition and self.condition.kind == CLASS else 1
+
+    @property
     def bits(self) -> float:
         """L·log2 K, the size of a whole latent."""
         return self.levels * log2(self.k)
@@ -156,6 +161,7 @@ class RecurrentConfig:
 
     generator: ClassVar[str] = "recurrent"
     condition: ClassVar[Condition | None] = None
+    classes: ClassVar[int] = 1
 
     k: int
     levels: int
@@ -208,6 +214,7 @@ class PrincipalConfig:
 
     generator: ClassVar[str] = "principal"
     condition: ClassVar[Condition | None] = None
+    classes: ClassVar[int] = 1
 
     k: int
     resolution: int

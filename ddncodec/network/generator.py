@@ -81,7 +81,7 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     def picks_by_layer(self, counts: Tensor) -> Sequence[Tensor]:
-        """How often the nodes of each of `layers` were picked, of what the L levels picked, (L, K)."""
+        """How often the nodes of each of `layers` were picked, of what the L levels picked, (L, K, classes)."""
         return torch.split(counts, [layer.levels for layer in self.layers]) if self.layers else ()
 
     @property

@@ -112,10 +112,14 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NodeOffer:
-    """The proposals of a block, on top of the prediction (B, 3, r, r); an `Offer` to samplers."""
+    """The proposals of a block, on top of the prediction (B, 3, r, r); an `Offer` to samplers.
+
+    odds: how likely each node is, (B, n, K); None where all are alike.
+    """
 
     proposals: Proposals
     prediction: Tensor
+    odds: Tensor | None = None
 
     @property
     def shape(self) -> Shape:
@@ -141,19 +145,19 @@ class DiscreteDistributionLayers(nn.Module):
     the prediction it is given. *Leak choice*: the extra outputs of the picked node condition what follows and
     take no part in distance or loss (Sec. 3.2).
 
-    `nodes` is (n, K, 3 + leak, C); `usage` (n, K) counts how often each node was picked, for split-and-prune,
-    and is part of the state dict so that a resumed run does not forget it.
+    `nodes` is (n, K, 3 + leak, C); `usage` (n, K, classes) counts how often each node was picked for images of each
+    class: for split-and-prune, and for `odds`. A resumed run does not forget it, as it is part of the state dict.
     """
 
     nodes: nn.Parameter
     usage: Tensor
 
-    def __init__(self, levels: int, k: int, leak: int, features: int) -> None:
+    def __init__(self, levels: int, k: int, leak: int, features: int, classes: int = 1) -> None:
         super().__init__()
         bound = (3 / (features * max(levels, 1))) ** 0.5  # the levels of a block add up
         self.nodes = nn.Parameter(torch.empty(levels, k, IMAGE_CHANNELS + leak, features))
         nn.init.uniform_(self.nodes, -bound, bound)
-        self.register_buffer("usage", torch.zeros(levels, k))
+        self.register_buffer("usage", torch.zeros(levels, k, classes))
 
     @property
     def levels(self) -> int:
@@ -163,6 +167,15 @@ class DiscreteDistributionLayers(nn.Module):
     def image_nodes(self) -> Tensor:
         """The weights of the image channels alone: (n, K, 3, C)."""
         return self.nodes[:, :, :IMAGE_CHANNELS]
+
+    def odds(self, classes: Tensor) -> Tensor:
+        """How likely each node is to be picked for images of classes (B, classes), one-hot: (B, n, K).
+
+        As often as in training; the same for all nodes where nothing was counted.
+        """
+        usage = torch.einsum("nkc,bc->bnk", self.usage, classes)
+        total = usage.sum(2, keepdim=True)
+        return torch.where(total > 0, usage / total, 1 / usage.shape[2])
 
     def picked(self, indices: Tensor) -> Tensor:
         """The weights of the picked nodes: indices (B, m), m ≤ n → (B, m, 3 + leak, C)."""

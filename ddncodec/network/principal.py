@@ -64,6 +64,10 @@ class SplitOffer:
     def shape(self) -> Shape:
         return Shape(len(self.axes), self.axes.shape[1] // self.bits, 2**self.bits)
 
+    @property
+    def odds(self) -> None:
+        """All picks are as likely."""
+
     @cached_property
     def _drawn(self) -> tuple[Tensor, Tensor]:
         """What the prediction looks like, (B, 3, R, R), and each of the axes, (B, m, 3·R·R)."""

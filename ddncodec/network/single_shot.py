@@ -40,6 +40,7 @@ class SingleShotGenerator(SampledGenerator):
                condition: Tensor | None = None) -> Iterator[BlockPass | Refinement]:
         """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
         rest = self.config.levels if levels is None else levels
+        classes = condition.flatten(1) if condition is not None and self.config.classes > 1 else None
         state = LevelState(self.start_features.expand(batch, -1, -1, -1), self.start_outputs.expand(batch, -1, -1, -1))
         for stage in self.stages:
             assert isinstance(stage, StageModule)
@@ -56,7 +57,8 @@ class SingleShotGenerator(SampledGenerator):
                 state, before = refined, refined.prediction
                 n = min(rest, module.ddl.levels)
                 proposals = module.proposals(module.ddl, state.features, stage.planes).first(n)
-                choice = sampler.choose(NodeOffer(proposals, before))
+                odds = None if classes is None else module.ddl.odds(classes)
+                choice = sampler.choose(NodeOffer(proposals, before, odds))
                 picked = module.ddl.picked(choice.indices) * proposals.scale[:, :, None, None]
                 state = LevelState(state.features, state.outputs + proposals.features.render(picked.sum(1)))
                 rest -= n
@@ -85,7 +87,7 @@ class StageModule(nn.Module):
         # Training that starts from data replaces these by the residual's principal planes.
         self.register_buffer("planes", torch.empty(stage.planes, stage.resolution**2))
         self.planes.copy_(torch.from_numpy(cosine_planes(stage.planes, stage.resolution)))
-        self.blocks = nn.ModuleList(Block(stage, n, config.k, config.leak) for n in stage.levels)
+        self.blocks = nn.ModuleList(Block(stage, n, config.k, config.leak, config.classes) for n in stage.levels)
 
     def enter(self, state: LevelState, condition: Tensor | None) -> LevelState:
         """Upsample the trunk and the outputs to this stage's resolutions; add what the condition says to the trunk."""

@@ -34,8 +34,8 @@ def split_and_prune(ddl: DiscreteDistributionLayers, generator: torch.Generator 
     Both halves then carry half of the split node's count. Changes `ddl.nodes` and `ddl.usage`; what else
     follows the nodes is the caller's, by `Splits.apply`.
     """
-    usage, k = ddl.usage, ddl.usage.shape[1]
-    total = usage.sum(1)
+    usage = ddl.usage.sum(2)  # of all classes
+    total, k = usage.sum(1), usage.shape[1]
     share_max, split = (usage / total.clamp(min=1)[:, None]).max(1)
     share_min, pruned = (usage / total.clamp(min=1)[:, None]).min(1)
     due = (total >= MIN_PICKS * k) & ((share_max > SPLIT / k) | (share_min < PRUNE / k))
@@ -47,8 +47,8 @@ def split_and_prune(ddl: DiscreteDistributionLayers, generator: torch.Generator 
         size = copies.square().mean((1, 2), keepdim=True).sqrt()
         noise = torch.randn(copies.shape, generator=generator, device=generator.device if generator else copies.device)
         ddl.nodes[level, splits.pruned] += JITTER * size * noise.to(copies)
-        usage[level, splits.split] /= 2
-        splits.apply(usage)
+        ddl.usage[level, splits.split] /= 2
+        splits.apply(ddl.usage)
     # Nodes move: forget slowly, so that a share speaks of the nodes as they are.
-    usage[total >= 4 * MIN_PICKS * k] /= 2
+    ddl.usage[total >= 4 * MIN_PICKS * k] /= 2
     return splits

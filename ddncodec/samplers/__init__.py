@@ -32,6 +32,11 @@ class Offer(Protocol):
         """B, n and K."""
         ...
 
+    @property
+    def odds(self) -> Tensor | None:
+        """How likely each proposal is by itself, (B, n, K); None where all are alike."""
+        ...
+
     def images(self, picks: Tensor) -> Tensor:
         """What C ways through the first m levels show, before any refining: picks (B, C, m) → (B, C, 3, r, r)."""
         ...

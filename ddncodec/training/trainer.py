@@ -26,7 +26,8 @@ from ddncodec.network.principal import PrincipalGenerator
 from ddncodec.network.single_shot import SingleShotGenerator
 from ddncodec.network.split_and_prune import split_and_prune
 from ddncodec.pixels import to_pixels
-from ddncodec.samplers import Chance
+from ddncodec.samplers import Chance, Replay
+from ddncodec.samplers.chance import Dice, Random
 from ddncodec.training.augment import augment
 from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
 from ddncodec.training.config import TrainConfig
@@ -237,7 +238,7 @@ class Trainer:
             group["lr"] = group["peak"] * self._schedule()
         self.optimizer.zero_grad(set_to_none=True)
         config, share, start = self.config, self._share, self.step * self.config.batch
-        counts = torch.zeros_like(self._picks)
+        counts = self._picks.new_zeros(*self._picks.shape, self.network.config.classes)
         told = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
         for part in range(config.accumulate):
             first = (self.world.rank * config.accumulate + part) * share
@@ -252,7 +253,9 @@ class Trainer:
                 self.scaler.scale(loss.total / config.accumulate).backward()
             told += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
             nodes = loss.picks + torch.arange(len(counts), device=counts.device) * counts.shape[1]
-            counts.view(-1).scatter_add_(0, nodes.flatten(), loss.guided.flatten().float())
+            classes = condition.argmax(1).view(-1, 1) if condition is not None and counts.shape[2] > 1 else 0
+            counts.view(-1).scatter_add_(0, (nodes * counts.shape[2] + classes).flatten(),
+                                         loss.guided.flatten().float())
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.world.sum(told)
@@ -282,8 +285,8 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self, counts: Tensor) -> None:
-        """Split and prune by guided picks (L, K); let the moving average follow the weights, and both the splits."""
-        self._picks += counts
+        """Split and prune by guided picks (L, K, classes); the average follows the weights, and both the splits."""
+        self._picks += counts.sum(2)
         layers = self.network.layers
         generator = torch.Generator().manual_seed(self._seed(SPLIT, self.step))
         counted = self.network.picks_by_layer(counts)
@@ -294,6 +297,7 @@ class Trainer:
             moments = self.optimizer.state[layer.nodes]
             for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged.nodes):
                 splits.apply(per_node)
+            averaged.usage.copy_(layer.usage)
         decay = min(self.config.ema, (2 + self.step) / (11 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
 
@@ -326,8 +330,9 @@ class Trainer:
         images, condition = self._validation(PICTURED)
         rows = [images, *(self.average.reconstruct(images.to(device), max(1, config.levels // part),
                                                    condition=condition).image for part in (8, 4, 2, 1))]
-        random = torch.randint(config.k, (2, len(images), config.levels), generator=torch.Generator().manual_seed(0))
-        samples = [self.average.replay(picks.to(device), condition).image for picks in random]
+        none = torch.empty(len(images), 0, dtype=torch.int64, device=device)
+        samples = [self.average.run(Replay(none, Random(Dice(seed, range(len(images))))), len(images),
+                                    condition=condition).image for seed in range(2)]
         return grid(rows), grid(samples)
 
     def _validation(self, count: int) -> tuple[Tensor, Tensor | None]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from ddncodec.codec import load_model
 from ddncodec.errors import BadCheckpoint, DataMissing, UnknownWeights
+from ddncodec.generate import sample
 from ddncodec.latent import Latent
 from ddncodec.network.condition import condition_of, edges_of, grey_of, one_hot
 from ddncodec.network.config import Condition, NetworkConfig, config_from_json
@@ -93,6 +94,31 @@ def test_a_conditional_network_survives_its_file_and_others_have_no_condition_in
     with pytest.raises(UnknownWeights):
         codec.decode(Latent((0,) * 12, 4))
     assert "condition" not in PLAIN.to_json()
+
+
+def test_samples_of_a_class_pick_nodes_as_often_as_its_training_images_did(tmp_path: Path) -> None:
+    generator = network(CLASSES)
+    for layer in generator.layers:
+        layer.usage[:, :, 1] = torch.tensor([0.0, 300, 0, 100])
+        layer.usage[:, 2, 2] = 70_000  # more than half precision holds
+    save_network(tmp_path / "weights.safetensors", generator, "test")
+    codec = load_model(str(tmp_path / "weights.safetensors"), "cpu")
+    for temperature in (1.0, 0.999999):
+        picks = {label: torch.tensor([drawn.latent.indices for drawn in sample(
+            codec, range(200), temperature=temperature, condition=one_hot(torch.tensor([label]), 3))])
+            for label in range(3)}
+        shares = {label: torch.bincount(some.flatten(), minlength=4) / some.numel() for label, some in picks.items()}
+        torch.testing.assert_close(shares[0], torch.full((4,), 0.25), rtol=0, atol=0.04)  # nothing was counted
+        torch.testing.assert_close(shares[1], torch.tensor([0, 0.75, 0, 0.25]), rtol=0, atol=0.04)
+        assert shares[2].tolist() == [0, 0, 1, 0]
+
+
+def test_odds_that_are_none_are_refused(tmp_path: Path) -> None:
+    generator = network(CLASSES)
+    generator.layers[0].usage[0, 0] = -1
+    save_network(tmp_path / "weights.safetensors", generator, "test")
+    with pytest.raises(BadCheckpoint, match="below zero"):
+        load_network(read_info(tmp_path / "weights.safetensors"))
 
 
 @pytest.mark.parametrize("condition", [

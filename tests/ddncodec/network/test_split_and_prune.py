@@ -7,7 +7,7 @@ from ddncodec.network.split_and_prune import MIN_PICKS, split_and_prune
 def layer(usage: list[list[float]]) -> DiscreteDistributionLayers:
     torch.manual_seed(0)
     ddl = DiscreteDistributionLayers(len(usage), len(usage[0]), leak=1, features=6)
-    ddl.usage.copy_(torch.tensor(usage) * MIN_PICKS)
+    ddl.usage.copy_(torch.tensor(usage)[:, :, None] * MIN_PICKS)
     return ddl
 
 
@@ -38,7 +38,7 @@ def test_a_node_with_less_than_half_a_kth_of_the_picks_gives_way() -> None:
 def test_the_halves_share_the_count_of_the_node_that_split() -> None:
     ddl = layer([[3.0, 0.5, 0.5, 0.1]])
     split_and_prune(ddl)
-    torch.testing.assert_close(ddl.usage, torch.tensor([[1.5, 0.5, 0.5, 1.5]]) * MIN_PICKS)
+    torch.testing.assert_close(ddl.usage[..., 0], torch.tensor([[1.5, 0.5, 0.5, 1.5]]) * MIN_PICKS)
 
 
 def test_too_few_picks_are_no_evidence() -> None:
@@ -49,7 +49,7 @@ def test_too_few_picks_are_no_evidence() -> None:
 def test_counts_are_forgotten_in_time() -> None:
     ddl = layer([[4.0, 4.0, 4.0, 4.0]])
     split_and_prune(ddl)
-    torch.testing.assert_close(ddl.usage, torch.tensor([[2.0, 2, 2, 2]]) * MIN_PICKS)
+    torch.testing.assert_close(ddl.usage[..., 0], torch.tensor([[2.0, 2, 2, 2]]) * MIN_PICKS)
 
 
 def test_other_tensors_follow_the_nodes() -> None:

@@ -138,8 +138,8 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, world: World, t
     trainer.train_step()
     layer, averaged = trainer.network.layers[-1], trainer.average.layers[-1]
     layer.usage[:] = MIN_PICKS
-    layer.usage[0] = torch.tensor([0.0, 3, 1, 1]) * MIN_PICKS
-    trainer._follow(torch.zeros(12, 4, device=world.device))
+    layer.usage[0, :, 0] = torch.tensor([0.0, 3, 1, 1]) * MIN_PICKS
+    trainer._follow(torch.zeros(12, 4, 1, device=world.device))
     moments = trainer.optimizer.state[layer.nodes]
     for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
         assert torch.equal(moment[0, 0], moment[0, 1])
@@ -224,6 +224,27 @@ def test_only_guided_picks_are_counted(config: TrainConfig, world: World, tmp_pa
     counted = torch.cat([layer.usage for layer in trainer.network.layers]).sum(1)
     assert (counted <= 6).all()  # images of a batch
     assert 0.3 < counted.mean() / 6 < 0.7
+
+
+def test_picks_are_counted_by_class_and_kept_as_the_odds_of_samples(
+    config: TrainConfig, world: World, photos: Path, tmp_path: Path
+) -> None:
+    for label, first in (("a", 0), ("b", 15)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(first, first + 15):
+            shutil.copy(photos / f"{i:02}.png", tmp_path / "data" / label)
+    network = replace(CONV, chain_dropout=0.0, condition=Condition("class", 2))
+    run = replace(config, data=str(tmp_path / "data"), steps=3)
+    trainer = Trainer.create(tmp_path / "run", Recipe(network, run), world)
+    list(trainer.run())
+    labels = trainer.source.labels(range(18))
+    assert labels is not None
+    for layer in trainer.network.layers:
+        assert layer.usage.sum(1).tolist() == [torch.bincount(labels, minlength=2).tolist()] * layer.levels
+    best = load_network(read_info(tmp_path / "run" / BEST_FILE))
+    for layer, counted in zip(best.layers, trainer.network.layers, strict=True):
+        shares = counted.usage / counted.usage.sum(1, keepdim=True)
+        torch.testing.assert_close(layer.odds(torch.eye(2)), shares.permute(2, 0, 1).cpu(), rtol=0, atol=1e-3)
 
 
 def test_the_board_gets_losses_usage_and_pictures(config: TrainConfig, tmp_path: Path) -> None:
