@@ -26,11 +26,11 @@ class Dice:
 
 
 class Random:
-    """A random proposal at every level, as the paper generates (Sec. 3.1), by the odds of the offer.
+    """A random proposal at every level, as the paper generates (Sec. 3.1), or by the odds of the offer where it has any.
 
-    temperature, above 0: at 1 all K are as likely, or as their odds have it. Else a proposal k counts
-    exp(−(1/T − 1) · d_k / mean d) times, with d_k = ‖proposal − prediction‖²: below 1 the smaller steps are favoured,
-    above 1 the larger ones.
+    temperature T, above 0: odds count to the power of 1/T. Where there are none, proposal k counts
+    exp(−(1/T − 1) · d_k / mean d), with d_k = ‖proposal − prediction‖²: at 1 all K are as likely, below 1 the smaller
+    steps are favoured, above 1 the larger ones.
     """
 
     def __init__(self, dice: Dice, temperature: float = 1.0) -> None:
@@ -43,11 +43,14 @@ class Random:
         if self._temperature == 1 and offer.odds is None:
             return torch.cat([picks, (numbers * k).long()], 1)
         for number in numbers.unbind(1):
-            reach = offer.reach(picks).double()
-            odds = ((1 - 1 / self._temperature) * reach / reach.mean(1, keepdim=True).clamp(min=1e-30)).softmax(1)
-            if offer.odds is not None:
-                odds = odds * offer.odds[:, picks.shape[1]]
-            below = (odds / odds.sum(1, keepdim=True)).cumsum(1)[:, :-1].contiguous()
+            below = self._log_odds(offer, picks).softmax(1).cumsum(1)[:, :-1].contiguous()
             pick = torch.searchsorted(below, number[:, None].contiguous(), right=True)
             picks = torch.cat([picks, pick], 1)
         return picks
+
+    def _log_odds(self, offer: Offer, picks: Tensor) -> Tensor:
+        """Of the proposals after these picks, up to a constant: (B, K)."""
+        if offer.odds is not None:
+            return offer.odds[:, picks.shape[1]].double().log() / self._temperature
+        reach = offer.reach(picks).double()
+        return (1 - 1 / self._temperature) * reach / reach.mean(1, keepdim=True).clamp(min=1e-30)
