@@ -30,7 +30,8 @@ from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.training.data.pictures import pictures
 from ddncodec.training.watch import grid
 
-EPOCHS, BATCH, PICTURED = 3, 128, 6
+EPOCHS, BATCH, PICTURED = 3, 128, 4
+TEMPERATURES = (1.0, 0.5)
 
 
 def labelled(data: str, side: int) -> tuple[Tensor, Tensor]:
@@ -68,17 +69,18 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (found == labels).float().mean().item()
 
 
-def as_seen(codec: Codec, kind: int, count: int) -> Tensor:
-    """What `ddncodec sample --class` draws, (count, 1, R, R)."""
+def samples(codec: Codec, count: int, temperature: float) -> Tensor:
+    """What `ddncodec sample --class` draws of each class, (classes, count, 1, R, R)."""
     classes = codec.network.config.classes
-    drawn = sample(codec, range(count), condition=one_hot(torch.tensor([kind]), classes))
-    return to_tensor(np.stack([one.pixels for one in drawn]))[:, :1]
+    told = one_hot(torch.arange(classes), classes)
+    drawn = [sample(codec, range(count), temperature=temperature, condition=told[kind, None]) for kind in range(classes)]
+    return torch.stack([to_tensor(np.stack([one.pixels for one in some]))[:, :1] for some in drawn])
 
 
 def main(model: str, images: str, test_images: str,
          each: Annotated[int, typer.Option(help="Samples of each class.")] = 200,
          json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
-         picture: Annotated[Path | None, typer.Option(help="A column for each class: samples.")] = None) -> None:
+         picture: Annotated[Path | None, typer.Option(help="A column for each class; of each temperature rows.")] = None) -> None:
     """Print the shares, and what guided picks of the test images reach; see the module."""
     codec = load_model(model)
     config = codec.info.config
@@ -86,16 +88,17 @@ def main(model: str, images: str, test_images: str,
         raise typer.BadParameter(f"{model} is told no class")
     trained = classifier(*labelled(images, config.resolution))
     originals, known = labelled(test_images, config.resolution)
-    kinds = range(config.classes)
-    drawn = torch.stack([as_seen(codec, kind, each) for kind in kinds])
     told = one_hot(known, config.classes)
     in_colour = originals.expand(-1, 3, -1, -1)
     rebuilt = torch.cat([codec.network.reconstruct(part, condition=some).image
                          for part, some in zip(in_colour.split(BATCH), told.split(BATCH), strict=True)])
-    by_class = [accuracy(trained, some, torch.full((each,), kind)) for kind, some in zip(kinds, drawn, strict=True)]
+    drawn = {temperature: samples(codec, each, temperature) for temperature in TEMPERATURES}
+    by_class = {temperature: [accuracy(trained, some, torch.full((each,), kind)) for kind, some in enumerate(kinds)]
+                for temperature, kinds in drawn.items()}
     figures = {
-        "model": codec.info.name, "weights": codec.info.id.hex(), "samples": len(kinds) * each,
-        "samples_recognised": round(fmean(by_class), 3), "by_class": [round(share, 2) for share in by_class],
+        "model": codec.info.name, "weights": codec.info.id.hex(), "samples": config.classes * each,
+        "recognised_by_temperature": {temperature: round(fmean(shares), 3) for temperature, shares in by_class.items()},
+        "by_class": {temperature: [round(share, 2) for share in shares] for temperature, shares in by_class.items()},
         "test_images_recognised": round(accuracy(trained, originals, known), 3),
         "reconstructions_recognised": round(accuracy(trained, to_tensor(to_pixels(rebuilt))[:, :1], known), 3),
         "reconstructions_psnr": round(fmean(map(psnr, squared_errors(
@@ -105,7 +108,8 @@ def main(model: str, images: str, test_images: str,
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if picture:
-        pixels = grid(drawn[:, :PICTURED].expand(-1, -1, 3, -1, -1).transpose(0, 1))
+        rows = torch.cat([some[:, :PICTURED].transpose(0, 1) for some in drawn.values()]).expand(-1, -1, 3, -1, -1)
+        pixels = grid(rows)
         with picture.open("wb") as file:
             write_picture(Picture(pixels.repeat(2, 0).repeat(2, 1)), file)
 

@@ -18,7 +18,7 @@ def sample(
     n: Count = 64,
     seed: Seed = 0,
     temperature: Annotated[
-        float, typer.Option(min=0.01, max=100, help="1: any proposal, as in training; below, the likely or small steps.")
+        float, typer.Option(min=0.01, max=100, help="1: any proposal, as in training; below, likely or small steps.")
     ] = 1.0,
     prefix: Annotated[Path | None, typer.Option(help="A .ddn file whose first levels all images have.")] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="How many levels of --prefix to keep; all of them.")] = None,

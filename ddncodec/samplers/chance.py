@@ -26,7 +26,7 @@ class Dice:
 
 
 class Random:
-    """A random proposal at every level, as the paper generates (Sec. 3.1), or by the odds of the offer where it has any.
+    """A random proposal at every level, as the paper generates (Sec. 3.1), or by the offer's odds if it has any.
 
     temperature T, above 0: odds count to the power of 1/T. Where there are none, proposal k counts
     exp(−(1/T − 1) · d_k / mean d), with d_k = ‖proposal − prediction‖²: at 1 all K are as likely, below 1 the smaller
