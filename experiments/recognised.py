@@ -72,15 +72,16 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 def samples(codec: Codec, count: int, temperature: float) -> Tensor:
     """What `ddncodec sample --class` draws of each class, (classes, count, 1, R, R)."""
     classes = codec.network.config.classes
-    told = one_hot(torch.arange(classes), classes)
-    drawn = [sample(codec, range(count), temperature=temperature, condition=told[kind, None]) for kind in range(classes)]
+    drawn = [sample(codec, range(count), temperature=temperature, condition=told[None])
+             for told in one_hot(torch.arange(classes), classes)]
     return torch.stack([to_tensor(np.stack([one.pixels for one in some]))[:, :1] for some in drawn])
 
 
 def main(model: str, images: str, test_images: str,
          each: Annotated[int, typer.Option(help="Samples of each class.")] = 200,
          json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None,
-         picture: Annotated[Path | None, typer.Option(help="A column for each class; of each temperature rows.")] = None) -> None:
+         picture: Annotated[Path | None, typer.Option(help="A column for each class; of each temperature rows.")] = None
+         ) -> None:
     """Print the shares, and what guided picks of the test images reach; see the module."""
     codec = load_model(model)
     config = codec.info.config
