@@ -22,8 +22,9 @@ def list_models(as_json: options.Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
+    width = max(len(facts["name"]) for facts in found)
     for facts in found:
-        typer.echo(f"{facts['name']:12} {facts['weights']}  {facts['resolution']}×{facts['resolution']}  "
+        typer.echo(f"{facts['name']:{width}} {facts['weights']}  {facts['resolution']}×{facts['resolution']}  "
                    f"K = {facts['k']}, L = {facts['levels']}: {facts['bits']:g} bits")
 
 
