@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sheet import save_sheet
 
 from ddncodec import zoo
 from ddncodec.codec import load_weights
@@ -24,7 +25,7 @@ from ddncodec.evaluation import output
 from ddncodec.evaluation.data import BUILT_IN, load
 from ddncodec.evaluation.evaluate import BUDGETS, Evaluation, Settings
 from ddncodec.files import atomic_write
-from ddncodec.images import Picture, grid, write_picture
+from ddncodec.images import grid
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs/benchmarks"
@@ -61,8 +62,7 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
                                    for share in SHARES)]
         sheet = grid(list(chain(*rows)), PICTURED)
         if not dry_run:
-            with atomic_write(info.path.with_name("prefixes.png"), overwrite=True) as file:
-                write_picture(Picture(sheet.repeat(2, 0).repeat(2, 1)), file)
+            save_sheet(info.path.with_name("prefixes.png"), sheet)
         written[info.path.with_name("metrics.json")] = json.dumps(
             _metrics(runs[info.name, BUILT_IN], runs[info.name, REAL_FACES]), indent=2) + "\n"
     main_run = runs[zoo.DEFAULT, BUILT_IN]

@@ -16,13 +16,13 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from sheet import save_sheet
 from torch import Tensor
 
 from ddncodec import load_model
 from ddncodec.evaluation.features import load_features
 from ddncodec.evaluation.frechet import frechet_distance
 from ddncodec.evaluation.metrics import psnr, squared_errors
-from ddncodec.images import Picture, write_picture
 from ddncodec.network.condition import grey_of
 from ddncodec.network.config import GREY
 from ddncodec.pixels import to_pixels, to_tensor
@@ -65,9 +65,7 @@ def main(model: str,
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if picture:
         rows = [originals[:PICTURED], as_grey[:PICTURED], *(coloured(grey[:PICTURED]) for _ in range(COLOURINGS))]
-        pixels = grid(rows)
-        with picture.open("wb") as file:
-            write_picture(Picture(pixels.repeat(2, 0).repeat(2, 1)), file)
+        save_sheet(picture, grid(rows))
 
 
 def _near(first: Tensor, second: Tensor) -> float:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
+from sheet import save_sheet
 from torch import Tensor
 
 from ddncodec import generate, zoo
@@ -33,8 +34,8 @@ from ddncodec.evaluation.metrics import psnr
 from ddncodec.files import atomic_write
 from ddncodec.guides import Guide, Wish
 from ddncodec.guides.kinds import Grey, Pixels, Smaller
-from ddncodec.images import Picture, grid, write_picture
 from ddncodec.images import Pixels as Array
+from ddncodec.images import grid
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.training.data import TEST_SEEDS, Faces
 
@@ -124,9 +125,7 @@ def figures(task: Task, originals: Array, given: Array, results: Array) -> dict[
 
 def save(name: str, rows: list[Array]) -> None:
     """Rows of pictures, enlarged twice, as docs/pictures/NAME.png."""
-    sheet = grid(list(chain(*rows)), len(rows[0])).repeat(2, 0).repeat(2, 1)
-    with atomic_write(DOCS / "pictures" / f"{name}.png", overwrite=True) as file:
-        write_picture(Picture(sheet), file)
+    save_sheet(DOCS / "pictures" / f"{name}.png", grid(list(chain(*rows)), len(rows[0])))
 
 
 def enlarged(given: Array) -> Array:

@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from sheet import save_sheet
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,9 +24,8 @@ from ddncodec import load_model
 from ddncodec.codec import Codec
 from ddncodec.evaluation.metrics import psnr, squared_errors
 from ddncodec.generate import sample
-from ddncodec.images import Picture, fit, write_picture
+from ddncodec.images import fit
 from ddncodec.network.condition import one_hot
-from ddncodec.network.config import CLASS
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.training.data.pictures import pictures
 from ddncodec.training.watch import grid
@@ -85,7 +85,7 @@ def main(model: str, images: str, test_images: str,
     """Print the shares, and what guided picks of the test images reach; see the module."""
     codec = load_model(model)
     config = codec.info.config
-    if config.condition is None or config.condition.kind != CLASS:
+    if config.classes == 1:
         raise typer.BadParameter(f"{model} is told no class")
     trained = classifier(*labelled(images, config.resolution))
     originals, known = labelled(test_images, config.resolution)
@@ -110,9 +110,7 @@ def main(model: str, images: str, test_images: str,
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if picture:
         rows = torch.cat([some[:, :PICTURED].transpose(0, 1) for some in drawn.values()]).expand(-1, -1, 3, -1, -1)
-        pixels = grid(rows)
-        with picture.open("wb") as file:
-            write_picture(Picture(pixels.repeat(2, 0).repeat(2, 1)), file)
+        save_sheet(picture, grid(rows))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec.network.config import CLASS
-from ddncodec_cli.jobs import read
+from ddncodec_cli.jobs import read_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ddncodec.codec import Codec
-    from ddncodec.images import Pixels
     from ddncodec.weights import WeightsInfo
 
 Label = Annotated[int | None, typer.Option("--class", min=0, help="For a model that is told a class.")]
@@ -27,7 +26,8 @@ class Given:
     """Read from the command line before a network is; raises BadParameter for what the model is not told, or wants."""
 
     def __init__(self, info: WeightsInfo, label: int | None, image: Path | None) -> None:
-        self._condition, self._label, self._pixels = info.config.condition, label, _pixels(image)
+        self._condition, self._label = info.config.condition, label
+        self._pixels = read_pixels(image) if image is not None else None
         kind = self._condition.kind if self._condition else None
         if (label is not None, image is not None) != (kind == CLASS, kind not in (CLASS, None)):
             wants = {CLASS: "--class", None: "neither --class nor --condition"}.get(kind, "--condition")
@@ -48,12 +48,3 @@ class Given:
         labels = None if self._label is None else torch.tensor([self._label])
         told = condition_of(self._condition, images, labels)
         return None if told is None else told.to(codec.device)
-
-
-def _pixels(path: Path | None) -> Pixels | None:
-    from ddncodec.images import read_picture
-
-    if path is None:
-        return None
-    with read(path) as file:
-        return read_picture(file).pixels

@@ -12,7 +12,7 @@ import typer
 
 from ddncodec import zoo
 from ddncodec_cli import conditions, options
-from ddncodec_cli.jobs import lazy_codec, read
+from ddncodec_cli.jobs import lazy_codec, read_pixels
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def parse(text: str) -> Told:
     label = values.get("class", "0")
     if not label.isdecimal():
         raise typer.BadParameter(f"a class is a whole number, not {label!r}")
-    return Told(kind, Path(source), _pixels(source) if kind in IMAGES else None,
-                _pixels(values["mask"]) if "mask" in values else None, _positive("weight", values.get("weight", "1")),
-                _positive("noise", values.get("noise", "25")), int(label), values.get("text", ""),
-                values.get("architecture", "ViT-B-32"))
+    return Told(kind, Path(source), read_pixels(Path(source)) if kind in IMAGES else None,
+                read_pixels(Path(values["mask"])) if "mask" in values else None,
+                _positive("weight", values.get("weight", "1")), _positive("noise", values.get("noise", "25")),
+                int(label), values.get("text", ""), values.get("architecture", "ViT-B-32"))
 
 
 def _positive(name: str, text: str) -> float:
@@ -116,13 +116,6 @@ def _positive(name: str, text: str) -> float:
     if not 0 < value < math.inf:
         raise typer.BadParameter(f"{name} is a number above 0, not {text!r}")
     return value
-
-
-def _pixels(source: str) -> Pixels:
-    from ddncodec.images import read_picture
-
-    with read(Path(source)) as file:
-        return read_picture(file).pixels
 
 
 def wish(codec: Codec, told: Told) -> Wish:

@@ -18,6 +18,7 @@ from ddncodec.files import atomic_write, open_input
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
+    from ddncodec.images import Pixels
     from ddncodec.weights import WeightsInfo
 
 T = TypeVar("T")
@@ -110,6 +111,14 @@ def read(source: Path) -> BinaryIO:
         return BytesIO(sys.stdin.buffer.read())
     except (OSError, AttributeError):  # sys.stdin is None where it is closed
         raise InputMissing("standard input cannot be read") from None
+
+
+def read_pixels(source: Path) -> Pixels:
+    """What an input shows: H×W×3 uint8. Raises InputMissing, and what `read_picture` raises."""
+    from ddncodec.images import read_picture
+
+    with read(source) as file:
+        return read_picture(file).pixels
 
 
 def write(target: Path, data: bytes, force: bool) -> None:
