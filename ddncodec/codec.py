@@ -10,11 +10,10 @@ import torch
 
 from ddncodec import container, zoo
 from ddncodec.container import Stream
-from ddncodec.effort import DEFAULT_EFFORT, GREEDY, MAX_EFFORT
 from ddncodec.errors import UnknownWeights
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.latent import Latent
-from ddncodec.network.generator import Generator
+from ddncodec.network.base import Generator
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.weights import WeightsInfo, load_network
 
@@ -38,8 +37,8 @@ class Codec:
         """The side of the network's square images, in pixels."""
         return self.info.config.resolution
 
-    def encode(self, image: Pixels, levels: int | None = None, effort: int = DEFAULT_EFFORT) -> Latent:
-        """The latent of an image, or its first `levels` levels (1 to L; ValueError); see `effort` for that."""
+    def encode(self, image: Pixels, levels: int | None = None, effort: int | None = None) -> Latent:
+        """The latent of an image, or its first `levels` levels (1 to L; ValueError); the highest effort by default."""
         return self.encode_batch([image], levels, effort)[0]
 
     def decode(self, latent: Latent) -> Pixels:
@@ -47,17 +46,16 @@ class Codec:
         return self.decode_batch([latent])[0]
 
     def encode_batch(self, images: Sequence[Pixels], levels: int | None = None,
-                     effort: int = DEFAULT_EFFORT) -> list[Latent]:
+                     effort: int | None = None) -> list[Latent]:
         """`encode` for several images at once. Raises UnknownWeights for a conditional network, as decoding does."""
         if levels is not None and not 1 <= levels <= self.levels:
             raise ValueError(f"levels must be 1 to {self.levels}, not {levels}")
-        if not GREEDY <= effort <= MAX_EFFORT:
-            raise ValueError(f"effort must be {GREEDY} to {MAX_EFFORT}, not {effort}")
         self._require_unconditional()
         if not images:
             return []
         fitted = np.stack([fit(_checked(image), self.resolution) for image in images])
-        indices = self.network.reconstruct(to_tensor(fitted).to(self.device), levels, effort).indices
+        indices = self.network.encode(to_tensor(fitted).to(self.device), levels,
+                                      self.network.max_effort if effort is None else effort)
         return [Latent(tuple(row), self.info.config.k) for row in indices.tolist()]
 
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
@@ -69,7 +67,7 @@ class Codec:
         for levels in sorted({latent.levels for latent in latents}):
             rows = [i for i, latent in enumerate(latents) if latent.levels == levels]
             indices = torch.tensor([latents[i].indices for i in rows], device=self.device)
-            images |= dict(zip(rows, to_pixels(self.network.replay(indices).image), strict=True))
+            images |= dict(zip(rows, to_pixels(self.network.decode(indices)), strict=True))
         return [images[i] for i in range(len(latents))]
 
     def _require_unconditional(self) -> None:
@@ -117,7 +115,7 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def encode(image: Pixels, model: str = zoo.DEFAULT, levels: int | None = None, effort: int = DEFAULT_EFFORT) -> bytes:
+def encode(image: Pixels, model: str = zoo.DEFAULT, levels: int | None = None, effort: int | None = None) -> bytes:
     """The bytes of a .ddn file of an image, H×W×3 uint8. To encode many, keep a `Codec`."""
     codec = load_model(model)
     return container.to_bytes(codec.to_stream(Picture(_checked(image)), codec.encode(image, levels, effort)))

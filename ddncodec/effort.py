@@ -2,4 +2,3 @@
 
 GREEDY = 1  # the nearest proposal at every level, as in the paper
 MAX_EFFORT = 2  # the best picks of a whole block, where the network has a trellis
-DEFAULT_EFFORT = 2

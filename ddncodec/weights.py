@@ -16,12 +16,13 @@ from ddncodec.container import Stream
 from ddncodec.errors import BadCheckpoint, UnknownWeights
 from ddncodec.files import atomic_write, open_input
 from ddncodec.latent import Latent
-from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig, config_from_json
+from ddncodec.network.config import GeneratorConfig
+from ddncodec.network.registry import build, config_from_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddncodec.network.generator import Generator
+    from ddncodec.network.base import Generator
 
 FORMAT = "ddncodec-weights-1"
 MAX_HEADER = 16 * 2**20
@@ -34,7 +35,7 @@ class WeightsInfo:
 
     path: Path
     name: str
-    config: AnyConfig
+    config: GeneratorConfig
     id: bytes
 
     def check(self, stream: Stream) -> None:
@@ -97,25 +98,14 @@ def load_network(info: WeightsInfo) -> Generator:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from ddncodec.network.generator import build
-
     try:
         tensors = load_file(info.path)
     except (SafetensorError, OSError, ValueError) as error:
         raise BadCheckpoint(f"{info.path}: {error}") from None
     # The layout takes memory and time: not more than the file can fill.
-    promised: dict[str, tuple[tuple[int, ...], int]]
-    match info.config:
-        case NetworkConfig(stages=stages):
-            promised = {f"stages.{i}.planes": ((stage.planes, stage.resolution**2), len(stage.levels))
-                        for i, stage in enumerate(stages)}
-        case PrincipalConfig(segments=segments, axes=axes):
-            promised = {"deviation": ((len(segments) + 1, axes), len(segments))}
-        case RecurrentConfig(k=k, leak=leak, widths=widths):
-            promised = {"ddl.nodes": ((1, k, 3 + leak, widths[0]), len(widths))}
-    for name, (shape, modules) in promised.items():
-        if name not in tensors or tensors[name].shape != shape or modules > len(tensors):
-            raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
+    if info.config.modules > len(tensors) or any(
+            name not in tensors or tensors[name].shape != shape for name, shape in info.config.largest.items()):
+        raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
     with torch.device("meta"):
         network = build(info.config)
     expected = {key: value for key, value in network.state_dict().items() if _kept(key, info.config)}
@@ -135,7 +125,7 @@ def load_network(info: WeightsInfo) -> Generator:
     return network.requires_grad_(False).eval()
 
 
-def _kept(key: str, config: AnyConfig) -> bool:
+def _kept(key: str, config: GeneratorConfig) -> bool:
     """Training alone wants to know how often nodes were picked; but by classes, these are the odds of samples."""
     return config.classes > 1 or not key.endswith(".usage")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ddncodec import container, load_model
-from ddncodec.evaluation.metrics import mean_psnr
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, fit, read_picture, write_picture
+from ddncodec.metrics.distortion import mean_psnr
 
 PREFIXES = (144, 288, 576, 1152)  # bits
 ZOOM = 3

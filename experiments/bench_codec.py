@@ -21,10 +21,10 @@ import typer
 from stand_in import stand_in
 
 from ddncodec import container, load_model
+from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec.images import Picture, Pixels
 from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.training.data import TEST_SEEDS, Faces
 
 BATCH, IMAGES, ROUNDS = 64, 256, 5
 PROMISED = {"encode": 25, "decode": 50}  # images a second of ours, at least, on two cores

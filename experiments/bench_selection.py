@@ -24,12 +24,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from ddncodec.network.layer import ConvFeatures, Proposals
+from ddncodec.network.selection import nearest_path
 from stand_in import stand_in
 from torch import Tensor
 from torch.nn import functional
-
-from ddncodec.network.layer import ConvFeatures, Proposals
-from ddncodec.network.selection import nearest_path
 
 BATCH, CHANNELS = 16, 64
 CASES = [(k, side) for side in (16, 64) for k in (2, 64, 512)]

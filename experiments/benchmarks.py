@@ -20,7 +20,6 @@ from sheet import save_sheet
 
 from ddncodec import zoo
 from ddncodec.codec import load_weights
-from ddncodec.effort import DEFAULT_EFFORT
 from ddncodec.evaluation import output
 from ddncodec.evaluation.data import BUILT_IN, load
 from ddncodec.evaluation.evaluate import BUDGETS, Evaluation, Settings
@@ -115,7 +114,7 @@ def _value(codec: Results, metric: str = "psnr_of_mean_error") -> float:
 
 def _metrics(synthetic: Results, real: Results) -> Results:
     """What `models show` shows of a model."""
-    default = next(codec for codec in _ours(synthetic) if codec["effort"] == DEFAULT_EFFORT)
+    default = max(_ours(synthetic), key=lambda codec: codec["effort"])
     return {
         "weights": synthetic["model"]["weights"],
         "data": f"{synthetic['data']['images']:,} synthetic faces of the test seeds; "
@@ -169,7 +168,7 @@ def _real_sentence(runs: dict[tuple[str, str], Results]) -> str:
 
 
 def _prefixes(results: Results) -> str:
-    default = next(codec for codec in _ours(results) if codec["effort"] == DEFAULT_EFFORT)
+    default = max(_ours(results), key=lambda codec: codec["effort"])
     return _table(["first bits of the stream", "PSNR"],
                   [[f"{p['bits']:,} bits", f"{p['psnr_of_mean_error']['value']:.2f} dB"] for p in default["prefixes"]])
 

@@ -20,13 +20,13 @@ from sheet import save_sheet
 from torch import Tensor
 
 from ddncodec import load_model
-from ddncodec.evaluation.features import load_features
-from ddncodec.evaluation.frechet import frechet_distance
-from ddncodec.evaluation.metrics import psnr, squared_errors
+from ddncodec.data.faces import TEST_SEEDS, Faces
+from ddncodec.metrics.distortion import psnr, squared_errors
+from ddncodec.metrics.features import load_features
+from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.network.condition import grey_of
 from ddncodec.network.config import GREY
 from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.training.data.faces import TEST_SEEDS, Faces
 from ddncodec.training.watch import grid
 
 BATCH, PICTURED, COLOURINGS = 100, 8, 3
@@ -47,7 +47,7 @@ def main(model: str,
 
     def coloured(told: Tensor) -> Tensor:
         picks = torch.randint(config.k, (len(told), config.levels), generator=random)
-        return torch.cat([codec.network.replay(some, part).image
+        return torch.cat([codec.network.decode(some, part)
                           for some, part in zip(picks.split(BATCH), told.split(BATCH), strict=True)])
 
     shown, as_grey = coloured(grey), grey.expand(-1, 3, -1, -1)

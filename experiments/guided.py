@@ -28,16 +28,16 @@ from torch import Tensor
 
 from ddncodec import generate, zoo
 from ddncodec.codec import Codec, load_weights
-from ddncodec.evaluation.features import load_features
-from ddncodec.evaluation.frechet import frechet_distance
-from ddncodec.evaluation.metrics import psnr
+from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.files import atomic_write
-from ddncodec.guides import Guide, Wish
+from ddncodec.guides import Guide, Objective
 from ddncodec.guides.kinds import Grey, Pixels, Smaller
 from ddncodec.images import Pixels as Array
 from ddncodec.images import grid
+from ddncodec.metrics.distortion import psnr
+from ddncodec.metrics.features import load_features
+from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.training.data import TEST_SEEDS, Faces
 
 DOCS = Path(__file__).parents[1] / "docs"
 SIDE, BATCH, PICTURED = 64, 50, 8
@@ -76,10 +76,10 @@ class Task:
         shown = to_tensor(originals) if self.mask is None else to_tensor(originals) * self.mask
         return to_pixels(self.guide.transform(shown).expand(-1, 3, -1, -1))
 
-    def wish(self, given: Array) -> Wish:
+    def objective(self, given: Array) -> Objective:
         """Batch by batch: to look so."""
         target = to_tensor(given)
-        return Wish(self.guide, target[:, :1] if isinstance(self.guide, Grey) else target, mask=self.mask)
+        return Objective(self.guide, target[:, :1] if isinstance(self.guide, Grey) else target, mask=self.mask)
 
     def consistency(self, given: Array, results: Array) -> float:
         """In dB, where the guide looks."""
@@ -105,7 +105,7 @@ def guided(codec: Codec, task: Task, given: Array, top: int) -> Array:
     parts = []
     for first in range(0, len(given), BATCH):
         images = range(first, min(first + BATCH, len(given)))
-        parts += generate.guide(codec, [task.wish(given[first : images.stop])], images, top=top)
+        parts += generate.guide(codec, [task.objective(given[first : images.stop])], images, top=top)
     return np.stack([drawn.pixels for drawn in parts])
 
 

@@ -22,12 +22,12 @@ from torch.nn import functional
 
 from ddncodec import load_model
 from ddncodec.codec import Codec
-from ddncodec.evaluation.metrics import psnr, squared_errors
+from ddncodec.data.pictures import pictures
 from ddncodec.generate import sample
 from ddncodec.images import fit
+from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.network.condition import one_hot
 from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.training.data.pictures import pictures
 from ddncodec.training.watch import grid
 
 EPOCHS, BATCH, PICTURED = 3, 128, 4

@@ -17,9 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
-from ddncodec.evaluation.features import WEIGHTS, FaceFeatures
+from ddncodec.data.faces import FACES_LATENT, VALIDATION_SEEDS, Faces
 from ddncodec.files import atomic_write
-from ddncodec.training.data.faces import FACES_LATENT, VALIDATION_SEEDS, Faces
+from ddncodec.metrics.features import WEIGHTS, FaceFeatures
 
 BATCH = 128
 PEAK = 2e-3

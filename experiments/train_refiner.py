@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddncodec import load_model, zoo
+from ddncodec.data.faces import Faces
 from ddncodec.effort import GREEDY, MAX_EFFORT
-from ddncodec.evaluation.metrics import psnr, squared_errors
-from ddncodec.network.principal import PrincipalGenerator
-from ddncodec.network.refiner import Refiner
+from ddncodec.metrics.distortion import psnr, squared_errors
+from ddncodec.network.principal.generator import PrincipalGenerator
+from ddncodec.network.principal.refiner import Refiner
 from ddncodec.pixels import to_pixels
 from ddncodec.training.augment import augment
-from ddncodec.training.data.faces import Faces
 from ddncodec.weights import save_network
 
 BATCH, VALIDATION, VALIDATE_EVERY = 64, 512, 100

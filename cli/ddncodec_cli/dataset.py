@@ -16,7 +16,7 @@ from ddncodec_cli import options
 from ddncodec_cli.jobs import printable
 
 if TYPE_CHECKING:
-    from ddncodec.training.data.pictures import Entry
+    from ddncodec.data.pictures import Entry
 
 app = typer.Typer(help="Images to train on.", no_args_is_help=True, rich_markup_mode=None)
 SHOWN = 20  # lines of a list on a terminal
@@ -33,8 +33,8 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Read every image; report counts, sizes, duplicates and what cannot be read, whose first exit code it is."""
+    from ddncodec.data.pictures import pictures
     from ddncodec.errors import DdnError
-    from ddncodec.training.data.pictures import pictures
 
     sizes: Counter[tuple[int, int]] = Counter()
     names: dict[bytes, list[str]] = {}

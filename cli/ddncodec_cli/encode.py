@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ddncodec import zoo
-from ddncodec.effort import DEFAULT_EFFORT, GREEDY, MAX_EFFORT
+from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec_cli import options
 from ddncodec_cli.jobs import Failures, Job, in_batches, lazy_codec, plan, read, require_free, write
 
@@ -21,9 +21,9 @@ def encode(
     force: options.Force = False,
     levels: options.Levels = None,
     effort: Annotated[
-        int,
-        typer.Option(min=GREEDY, max=MAX_EFFORT, help="How hard to look for good picks; 1 is greedy, as in the paper."),
-    ] = DEFAULT_EFFORT,
+        int | None,
+        typer.Option(min=GREEDY, max=MAX_EFFORT, help="How hard to search; 1 is greedy, as in the paper."),
+    ] = None,
     model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
     comment: Annotated[str | None, typer.Option(help="Text to keep in the file.")] = None,
     keep_icc: Annotated[bool, typer.Option(help="Keep an embedded RGB profile; else the colours go to sRGB.")] = False,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from ddncodec.codec import Codec
-    from ddncodec.guides import Guide, Wish
+    from ddncodec.guides import Guide, Objective
     from ddncodec.images import Pixels
 
 IMAGES = ("super-resolution", "colourise", "inpaint", "denoise", "style", "edges")
@@ -28,8 +28,8 @@ KEYS = ("weight", "mask", "noise", "class", "text", "architecture")
 
 
 @dataclass(frozen=True)
-class Told:
-    """What the command line says of a guide; its image and mask are read already."""
+class Given:
+    """A guide as the command line gives it; its image and mask are read already."""
 
     kind: str
     source: Path
@@ -70,22 +70,22 @@ def guide(
     Each may have weight=W (1), against the others, and mask=FILE: it looks where that is white. inpaint fills what is
     black. noise=S (25) is the noise's standard deviation in 8-bit steps.
     """
-    told = [parse(text) for text in guides]
+    parsed = [parse(text) for text in guides]
     info = zoo.find(model)
-    given = conditions.Given(info, label, condition)
+    wanted = conditions.Given(info, label, condition)
     side = info.config.resolution
-    for one in told:
+    for one in parsed:
         if one.kind == "super-resolution" and one.image is not None and max(one.image.shape[:2]) > side:
             raise typer.BadParameter(f"{one.source} is larger than the {side}×{side} of {info.name}")
     results = Results(output, n, info, save_latent, force)
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 
-    wishes, known = [wish(codec, one) for one in told], given.tensor(codec)
-    results.draw(codec, lambda part: generate.guide(codec, wishes, part, seed, top_k, lookahead, typical, known))
+    objectives, known = [objective(codec, one) for one in parsed], wanted.tensor(codec)
+    results.draw(codec, lambda part: generate.guide(codec, objectives, part, seed, top_k, lookahead, typical, known))
 
 
-def parse(text: str) -> Told:
+def parse(text: str) -> Given:
     """Of KIND=FILE[,KEY=VALUE]…; a comma that no key follows is part of a value. Raises BadParameter, DdnError."""
     first, *rest = re.split(f",(?=(?:{'|'.join(KEYS)})=)", text)
     kind, _, source = first.partition("=")
@@ -102,7 +102,7 @@ def parse(text: str) -> Told:
     label = values.get("class", "0")
     if not label.isdecimal():
         raise typer.BadParameter(f"a class is a whole number, not {label!r}")
-    return Told(kind, Path(source), read_pixels(Path(source)) if kind in IMAGES else None,
+    return Given(kind, Path(source), read_pixels(Path(source)) if kind in IMAGES else None,
                 read_pixels(Path(values["mask"])) if "mask" in values else None,
                 _positive("weight", values.get("weight", "1")), _positive("noise", values.get("noise", "25")),
                 int(label), values.get("text", ""), values.get("architecture", "ViT-B-32"))
@@ -118,41 +118,41 @@ def _positive(name: str, text: str) -> float:
     return value
 
 
-def wish(codec: Codec, told: Told) -> Wish:
+def objective(codec: Codec, given: Given) -> Objective:
     """What the command line says, for the network at hand."""
     from torch.nn import functional
 
-    from ddncodec.guides import Wish, kinds
+    from ddncodec.guides import Objective, kinds
     from ddncodec.images import fit
     from ddncodec.pixels import to_tensor
 
     side, device = codec.resolution, codec.device
     mask = None
-    if told.mask is not None:
-        mask = (to_tensor(fit(told.mask, side)[None]).mean(1, keepdim=True) > 0).float().to(device)
+    if given.mask is not None:
+        mask = (to_tensor(fit(given.mask, side)[None]).mean(1, keepdim=True) > 0).float().to(device)
         if not mask.any():
-            raise typer.BadParameter(f"the mask of {told.source} is black everywhere: there is nothing to look at")
-    if told.kind == "classifier":
-        return kinds.Classifier.load(told.source, told.label, side, device).wish(told.weight, mask, device)
-    if told.kind == "clip":
-        return kinds.Clip(told.architecture, told.source, device).wish(told.text, told.weight, mask)
-    assert told.image is not None
-    if told.kind == "super-resolution":
-        height, width = told.image.shape[:2]
-        small, smaller = to_tensor(told.image[None]).to(device), kinds.Smaller(height, width)
+            raise typer.BadParameter(f"the mask of {given.source} is black everywhere: there is nothing to look at")
+    if given.kind == "classifier":
+        return kinds.Classifier.load(given.source, given.label, side, device).objective(given.weight, mask, device)
+    if given.kind == "clip":
+        return kinds.Clip(given.architecture, given.source, device).objective(given.text, given.weight, mask)
+    assert given.image is not None
+    if given.kind == "super-resolution":
+        height, width = given.image.shape[:2]
+        small, smaller = to_tensor(given.image[None]).to(device), kinds.Smaller(height, width)
         if mask is None:
-            return Wish(smaller, small, told.weight)
+            return Objective(smaller, small, given.weight)
         blocks = functional.interpolate(small, size=side, mode="nearest-exact")  # so that a mask hides both alike
-        return Wish.like(smaller, blocks, told.weight, mask)
-    image = to_tensor(fit(told.image, side)[None]).to(device)
-    noise = told.noise / 127.5 if told.kind == "denoise" else 0.0
-    return Wish.like(_guide(told.kind, device), image, told.weight, mask, noise)
+        return Objective.like(smaller, blocks, given.weight, mask)
+    image = to_tensor(fit(given.image, side)[None]).to(device)
+    noise = given.noise / 127.5 if given.kind == "denoise" else 0.0
+    return Objective.like(_guide(given.kind, device), image, given.weight, mask, noise)
 
 
 def _guide(kind: str, device: torch.device) -> Guide:
     """One that looks at images as they are."""
-    from ddncodec.evaluation.features import load_features
     from ddncodec.guides import kinds
+    from ddncodec.metrics.features import load_features
 
     match kind:
         case "colourise":

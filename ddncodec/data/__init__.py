@@ -8,8 +8,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ddncodec.training.data.faces import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Faces
-from ddncodec.training.data.packed import Packed, pack
+from ddncodec.data.faces import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Faces
+from ddncodec.data.packed import Packed, pack
 
 __all__ = ["TEST_SEEDS", "TRAIN_SEEDS", "VALIDATION_SEEDS", "Faces", "Packed", "Source", "pack"]
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from ddncodec.errors import DataMissing
 from ddncodec.files import atomic_write, open_input
 from ddncodec.images import Pixels
-from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.samplers import downsample
+from ddncodec.pixels import downsample, to_pixels, to_tensor
 
 FACES_PACKAGE = "gan_face_generate"
 FACES_SHA256 = "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f"

@@ -15,12 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ddncodec.data.pictures import listing, pictures
 from ddncodec.errors import BadCheckpoint, DataMissing
 from ddncodec.files import atomic_write, open_input
 from ddncodec.images import Pixels, fit
-from ddncodec.network.config import MAX_RESOLUTION
 from ddncodec.pixels import to_tensor
-from ddncodec.training.data.pictures import listing, pictures
 
 HEADER = 128  # bytes of an .npy file before its data
 HELD_OUT = 20  # every so many-th image is for validation
@@ -32,8 +31,6 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
     Its name covers the data's names, sizes and times: changed data is packed anew. What cannot be read is skipped
     and counted. told: called with the number of pictures so far. Raises InputMissing, DataMissing, OutputFailed.
     """
-    if resolution > MAX_RESOLUTION:
-        raise DataMissing(f"a resolution of {resolution} is more than {MAX_RESOLUTION}")
     identity = hashlib.sha256(json.dumps([data, resolution, listing(data)]).encode()).hexdigest()[:16]
     target = folder / f"images-{resolution}-{identity}.npy"
     if target.exists():

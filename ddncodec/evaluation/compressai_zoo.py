@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddncodec.evaluation.metrics import Pixels, squared_errors
 from ddncodec.evaluation.peers import Coded, Many, Told, Tuned
+from ddncodec.metrics.distortion import Pixels, squared_errors
 from ddncodec.pixels import to_pixels, to_tensor
 
 HEADER = 16  # bytes: its strings have no file format, so they are given as large a header as ours

@@ -8,12 +8,12 @@ from itertools import islice
 
 import numpy as np
 
+from ddncodec.data.faces import TEST_SEEDS, Faces
+from ddncodec.data.pictures import pictures
 from ddncodec.errors import DataMissing, DdnError
-from ddncodec.evaluation.metrics import Pixels
 from ddncodec.images import fit
+from ddncodec.metrics.distortion import Pixels
 from ddncodec.pixels import to_pixels
-from ddncodec.training.data.faces import TEST_SEEDS, Faces
-from ddncodec.training.data.pictures import pictures
 
 BUILT_IN = "test-seeds"
 

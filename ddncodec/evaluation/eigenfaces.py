@@ -18,10 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ddncodec.evaluation.metrics import Pixels
+from ddncodec.data.faces import FACES_PACKAGE, FACES_SIDE, TRAIN_SEEDS, Faces
 from ddncodec.evaluation.peers import Coded, Many, Told, Tuned
+from ddncodec.metrics.distortion import Pixels
 from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.training.data.faces import FACES_PACKAGE, FACES_SIDE, TRAIN_SEEDS, Faces
 
 Numbers = npt.NDArray[np.float32]
 

@@ -17,18 +17,18 @@ from PIL import Image
 
 from ddncodec import container
 from ddncodec.codec import Codec
-from ddncodec.effort import DEFAULT_EFFORT, GREEDY, MAX_EFFORT
+from ddncodec.effort import GREEDY
 from ddncodec.evaluation import provenance
 from ddncodec.evaluation.compressai_zoo import ZOO
 from ddncodec.evaluation.data import Images
 from ddncodec.evaluation.eigenfaces import Eigenfaces
 from ddncodec.evaluation.judge import Judge
-from ddncodec.evaluation.metrics import Pixels, bootstrap, psnr, squared_errors
 from ddncodec.evaluation.peers import FILE_CODECS, Coded, Peer, Told, Tuned, workers
 from ddncodec.evaluation.rate_distortion import curve, delta
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture
 from ddncodec.latent import Latent
+from ddncodec.metrics.distortion import Pixels, bootstrap, psnr, squared_errors
 
 FORMAT = "ddncodec-evaluation-1"
 VERSION = 1  # of what computes a part: another one computes it anew
@@ -77,7 +77,7 @@ class Evaluation:
         codec, images = self._codec, self._images
         model = provenance.checkpoint(codec.info)
         parts: list[Json] = []
-        for effort in range(GREEDY, MAX_EFFORT + 1):
+        for effort in range(GREEDY, codec.network.max_effort + 1):
             def ours(told: Told, effort: int = effort) -> Json:
                 return self._ours(effort, told)
             parts.append(self._part(f"{model['name']}-effort-{effort}", {"weights": model["sha256"]}, ours))
@@ -102,7 +102,7 @@ class Evaluation:
         pictures = {part["name"]: part.pop("pictures") for part in parts if "pictures" in part}
         pictures["originals"] = {"": _strip(list(images.pixels[:PICTURED]))}
         pictures["frames"] = every_level.pop("frames")
-        default = next(part for part in parts if part.get("effort") == DEFAULT_EFFORT)
+        default = next(part for part in parts if part.get("effort") == codec.network.max_effort)
         return {
             "format": FORMAT,
             "data": {"source": images.source, "images": len(images.pixels), "resolution": codec.resolution,
@@ -155,15 +155,15 @@ class Evaluation:
         return len(container.to_bytes(self._codec.to_stream(picture, latent)))
 
     def _ours(self, effort: int, told: Told) -> Json:
-        """The model at every budget, a prefix of the one stream, and at the default effort at every sixteenth of it."""
+        """The model at every budget, a prefix of the one stream, and at the highest effort at every sixteenth of it."""
         latents, encode_seconds = self._encoded(effort, told)
         images, whole = self._images.pixels, self._codec.levels
         sizes = {levels: self._size(latents[0].prefix(levels)) for levels in range(1, whole + 1)}
         within = {budget: max((levels for levels, size in sizes.items() if size <= budget), default=0)
                   for budget in self._settings.budgets}
         budgeted = set(within.values()) - {0}
-        wanted = ({-(-whole * i // PREFIXES) for i in range(1, PREFIXES + 1)} if effort == DEFAULT_EFFORT
-                  else budgeted | {whole})
+        highest = effort == self._codec.network.max_effort
+        wanted = {-(-whole * i // PREFIXES) for i in range(1, PREFIXES + 1)} if highest else budgeted | {whole}
         prefixes: list[Json] = []
         coded: dict[int, list[Coded | None]] = {0: [None] * len(images)}
         decode_seconds = 0.0

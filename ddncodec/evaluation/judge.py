@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ddncodec.errors import BadCheckpoint
-from ddncodec.evaluation.features import load_features
-from ddncodec.evaluation.frechet import frechet_distance
-from ddncodec.evaluation.metrics import Pixels, bootstrap, ms_ssim, ms_ssim_window, psnr, squared_errors, ssim
 from ddncodec.evaluation.provenance import sha256
+from ddncodec.metrics.distortion import Pixels, bootstrap, ms_ssim, ms_ssim_window, psnr, squared_errors, ssim
+from ddncodec.metrics.features import load_features
+from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.pixels import to_tensor
 
 BATCH = 64

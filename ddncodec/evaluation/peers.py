@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, features
 
 from ddncodec.evaluation import payload
-from ddncodec.evaluation.metrics import Pixels, squared_errors
+from ddncodec.metrics.distortion import Pixels, squared_errors
 
 SIDES = (64, 56, 48, 40, 32, 24, 20, 16)  # of 64: what an image is downscaled to
 CHUNK = 8  # images that a process works through before it tells

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddncodec.errors import BadCheckpoint, DataMissing
-from ddncodec.evaluation.features import FaceFeatures
 from ddncodec.files import open_input
-from ddncodec.guides import Wish
-from ddncodec.network.condition import edges_of, grey_of
+from ddncodec.guides import Objective
+from ddncodec.metrics.features import FaceFeatures
+from ddncodec.pixels import edges_of, grey_of
 
 
 class Pixels:
@@ -98,9 +98,10 @@ class Classifier:
             raise BadCheckpoint(f"{path} does not give logits of a class {label}")
         return cls(network, label)
 
-    def wish(self, weight: float = 1.0, mask: Tensor | None = None, device: torch.device | None = None) -> Wish:
-        """The wish to be taken for this class for certain."""
-        return Wish(self, torch.zeros(1, 1, device=device), weight, mask)
+    def objective(self, weight: float = 1.0, mask: Tensor | None = None, device: torch.device | None = None
+                  ) -> Objective:
+        """Objective to minimise: the doubt that an image is of this class."""
+        return Objective(self, torch.zeros(1, 1, device=device), weight, mask)
 
 
 class Clip:
@@ -130,7 +131,7 @@ class Clip:
         return embedded
 
     @torch.no_grad()
-    def wish(self, text: str, weight: float = 1.0, mask: Tensor | None = None) -> Wish:
-        """The wish to be near to a text."""
+    def objective(self, text: str, weight: float = 1.0, mask: Tensor | None = None) -> Objective:
+        """Objective to minimise: the distance to a text."""
         tokens = self._tokenizer([text]).to(self._device)
-        return Wish(self, self._model.encode_text(tokens, normalize=True), weight, mask)
+        return Objective(self, self._model.encode_text(tokens, normalize=True), weight, mask)

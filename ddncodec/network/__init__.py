@@ -1,1 +1,1 @@
-"""The network: a generator whose levels each propose K images, and the selection among them."""
+"""The networks: what every generator can do (`base`), and the two families, `paper` and `principal`."""

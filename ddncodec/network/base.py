@@ -1,8 +1,8 @@
-"""What every generator can do, and how to build one from its configuration."""
+"""What every generator can do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,21 +11,24 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ddncodec.effort import GREEDY
-from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig
-from ddncodec.network.layer import DiscreteDistributionLayers
-from ddncodec.samplers import Chance, Replay, Sampler
+from ddncodec.guides import Objective
+from ddncodec.network.config import GeneratorConfig
+from ddncodec.samplers.conditional import Expectation
+from ddncodec.samplers.guided import GuidedSampler
+from ddncodec.samplers.protocol import Sampler
+from ddncodec.samplers.replay import ReplaySampler
+from ddncodec.samplers.streams import BatchStreams
 
 
-@dataclass(frozen=True, slots=True)
-class Reconstruction:
-    """image: (B, 3, R, R) in [−1, 1]. indices: (B, N), the picks of the N levels that were run, int64."""
+class Drawn(NamedTuple):
+    """image: (B, 3, R, R) in [−1, 1]. indices: (B, N) int64, the picks of the N levels that were run."""
 
     image: Tensor
     indices: Tensor
 
 
 class Loss(NamedTuple):
-    """What training lowers, and what it wants to know of the guided pass over B images.
+    """What training lowers, and what it reports of the guided pass over B images.
 
     total: the loss, a scalar. levels: (L + 1,), the mean squared error after each level at its resolution, and
     last of the refined output; without a gradient. picks: (B, L), int64. guided: (B, L) bool, false where chain
@@ -38,15 +41,112 @@ class Loss(NamedTuple):
     guided: Tensor
 
 
-class Generator(nn.Module):
-    """A Discrete Distribution Network. Encoder and decoder run the same levels and so give the same image.
+@dataclass(frozen=True, slots=True)
+class NodeSplits:
+    """Splits of output nodes `nodes`, (n, K, …): in level `level[i]` node `pruned[i]` became a copy of `split[i]`.
 
+    level, split, pruned: (m,) int64.
+    """
+
+    nodes: nn.Parameter
+    level: Tensor
+    split: Tensor
+    pruned: Tensor
+
+    def apply(self, per_node: Tensor) -> None:
+        """Follow the splits in a tensor (n, K, …): nodes, their optimizer moments, their moving average."""
+        per_node[self.level, self.pruned] = per_node[self.level, self.split]
+
+
+class Generator(nn.Module):
+    """A Discrete Distribution Network: L levels that each propose K images, and a sampler that picks one of them.
+
+        images ── encode ──► indices (B, N) ── decode ──► images
+                 guided                      replay
+                 sampler                     sampler
+
+    `encode` and `decode` run the same levels, and so the decoder draws what the encoder's picks stand for. Any N ≤ L
+    first levels decode to a coarser image.
+
+    max_effort: the highest effort that `encode` knows.
     checkpoint_activations: in training, forget what the parts of `dense` computed and compute it again on the way
     back: less memory, more time.
     """
 
-    config: AnyConfig
+    config: GeneratorConfig
+    max_effort: int = GREEDY
     checkpoint_activations = False
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, levels: int | None = None, effort: int = GREEDY, condition: Tensor | None = None
+               ) -> Tensor:
+        """Guided reconstruction without the image: the picks of the first levels.
+
+        Args:
+            images: (B, 3, R, R) in [−1, 1].
+            levels: N, 1 to L; by default all L.
+            effort: How hard to search, at most `max_effort`; see `ddncodec.effort`.
+            condition: What a conditional network is given of the images, from `network.condition`; None for others.
+
+        Returns:
+            (B, N) int64, each below K.
+
+        Raises:
+            ValueError: The generator has no such effort, or no condition, or needs one.
+        """
+        self.check(effort, condition)
+        sampler = GuidedSampler(self.target(images), effort)
+        return torch.cat(list(self.picks(sampler, len(images), levels, condition)), 1)
+
+    @torch.no_grad()
+    def decode(self, indices: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Inverse of `encode`: the images that picks stand for; renders picked proposals alone.
+
+        Args:
+            indices: (B, N) int64, N ≤ L, each below K.
+            condition: As in `encode`.
+
+        Returns:
+            (B, 3, R, R) in [−1, 1].
+        """
+        return self.run(ReplaySampler(indices), len(indices), indices.shape[1], condition).image
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, levels: int | None = None, effort: int = GREEDY,
+                    condition: Tensor | None = None) -> Drawn:
+        """`encode` and `decode` in one pass, for validation; see `encode` for the arguments."""
+        self.check(effort, condition)
+        return self.run(GuidedSampler(self.target(images), effort), len(images), levels, condition)
+
+    def check(self, effort: int = GREEDY, condition: Tensor | None = None) -> None:
+        """Raise ValueError for an effort or a condition that this generator has no use for."""
+        if not GREEDY <= effort <= self.max_effort:
+            raise ValueError(f"effort must be {GREEDY} to {self.max_effort} for this model, not {effort}")
+        if (condition is None) != (self.config.condition is None):
+            raise ValueError("this model takes no condition" if self.config.condition is None
+                             else f"this model needs each image's {self.config.condition.kind}")
+
+    def target(self, images: Tensor) -> Tensor:
+        """Images (B, 3, R, R) as this generator's proposals compare them with themselves."""
+        raise NotImplementedError
+
+    def picks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
+              ) -> Iterator[Tensor]:
+        """A sampler's picks, block by block (B, n), over the first `levels` levels; draws nothing for its own sake."""
+        raise NotImplementedError
+
+    def run(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None) -> Drawn:
+        """The images after the first `levels` levels (by default all) of a sampler's picks, refined."""
+        raise NotImplementedError
+
+    def expectation(self, objectives: Sequence[Objective], typical: float) -> Expectation | None:
+        """What affine objectives let this generator expect of an image; None where it knows no more than images show.
+
+        typical: weight of staying likely, where no objective is affine.
+        """
+        return None
+
+    # Training.
 
     @property
     def nodes(self) -> list[nn.Parameter]:
@@ -54,58 +154,28 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     @property
-    def layers(self) -> list[DiscreteDistributionLayers]:
-        """The layers whose nodes split and are pruned."""
-        return [module for module in self.modules() if isinstance(module, DiscreteDistributionLayers)]
-
-    def reconstruct(self, target: Tensor, levels: int | None = None, effort: int = GREEDY,
-                    condition: Tensor | None = None) -> Reconstruction:
-        """Guided reconstruction: target (B, 3, R, R) in [−1, 1]; the picks are the latent. See `ddncodec.effort`.
-
-        condition: what a conditional network is told of the images, from `network.condition`; None for others.
-        """
-        raise NotImplementedError
-
-    def run(self, sampler: Sampler[Any], batch: int, levels: int | None = None, condition: Tensor | None = None
-            ) -> Reconstruction:
-        """The images (B, 3, R, R) after `levels` levels (by default all) of a sampler's picks, and what they imply."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def replay(self, indices: Tensor, condition: Tensor | None = None) -> Reconstruction:
-        """Inverse of `reconstruct`: indices (B, N), N ≤ L, each below K; renders picked nodes alone."""
-        return self.run(Replay(indices), len(indices), indices.shape[1], condition)
-
-    def loss(self, images: Tensor, final_weight: float, chance: Chance, condition: Tensor | None = None) -> Loss:
-        """Of images (B, 3, R, R): the mean of the levels' squared errors, plus the refined output's, weighted."""
-        raise NotImplementedError
-
-    def picks_by_layer(self, counts: Tensor) -> Sequence[Tensor]:
-        """How often the nodes of each of `layers` were picked, of what the L levels picked, (L, K, classes)."""
-        return torch.split(counts, [layer.levels for layer in self.layers]) if self.layers else ()
-
-    @property
     def dense(self) -> list[nn.Module]:
         """The parts between the levels: what `--compile` compiles and `--checkpoint-activations` computes twice."""
         raise NotImplementedError
+
+    def loss(self, images: Tensor, final_weight: float, streams: BatchStreams, condition: Tensor | None = None) -> Loss:
+        """Of images (B, 3, R, R): the mean of the levels' squared errors, plus the refined output's, weighted."""
+        raise NotImplementedError
+
+    @property
+    def starts_from_data(self) -> bool:
+        """Whether an untrained network is fitted to images before the first step, by the registry's `start`."""
+        return False
+
+    def split_and_prune(self, counts: Tensor, generator: torch.Generator) -> Sequence[NodeSplits]:
+        """Split output nodes that are picked too often, where there are any, and prune unused ones.
+
+        counts: (L, K, classes), how often guided picks took each node since the last call.
+        """
+        return ()
 
     def through(self, part: nn.Module, inputs: Any) -> Any:
         """The output of one of `dense`."""
         if self.checkpoint_activations and torch.is_grad_enabled():
             return checkpoint(part, inputs, use_reentrant=False)
         return part(inputs)
-
-
-def build(config: AnyConfig) -> Generator:
-    """An untrained generator of this configuration."""
-    from ddncodec.network.principal import PrincipalGenerator
-    from ddncodec.network.recurrent import RecurrentGenerator
-    from ddncodec.network.single_shot import SingleShotGenerator
-
-    match config:
-        case NetworkConfig():
-            return SingleShotGenerator(config)
-        case RecurrentConfig():
-            return RecurrentGenerator(config)
-        case PrincipalConfig():
-            return PrincipalGenerator(config)

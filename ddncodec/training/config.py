@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ddncodec.data import TRAIN_SEEDS
 from ddncodec.errors import BadRecipe
-from ddncodec.training.data import TRAIN_SEEDS
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 

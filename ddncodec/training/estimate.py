@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from ddncodec.network.base import Generator
 from ddncodec.network.condition import condition_of
-from ddncodec.network.generator import Generator, build
-from ddncodec.samplers import Chance
+from ddncodec.network.registry import build
+from ddncodec.samplers.streams import BatchStreams
 from ddncodec.training.recipe import Recipe
 
 PROBES = (1, 3)  # images; what a step keeps for its way back grows linearly with them
@@ -72,6 +73,6 @@ def _probe(network: Generator, recipe: Recipe, count: int, device: torch.device)
     with FlopCounterMode(display=False) as counter:
         with saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast(
                 device.type, getattr(torch, precision), enabled=precision != "float32"):
-            loss = network.loss(images, recipe.train.final_weight, Chance(0, count), condition)
+            loss = network.loss(images, recipe.train.final_weight, BatchStreams(0, count), condition)
         loss.total.backward()  # type: ignore[no-untyped-call]
     return sum(kept.values()), counter.get_total_flops()

@@ -12,13 +12,12 @@ from typing import Any, get_args, get_type_hints
 
 from ddncodec.errors import BadCheckpoint, BadRecipe
 from ddncodec.files import open_input
-from ddncodec.network.config import AnyConfig, NetworkConfig, PrincipalConfig, RecurrentConfig, config_from_json
+from ddncodec.network.config import GeneratorConfig
+from ddncodec.network.registry import DEFAULT, GENERATORS, config_from_json
 from ddncodec.training.config import TrainConfig
 
 SHIPPED = files("ddncodec.training") / "recipes"
 MAX_SIZE = 2**20
-CONFIGS: dict[str, type[NetworkConfig] | type[PrincipalConfig] | type[RecurrentConfig]] = {
-    config.generator: config for config in (PrincipalConfig, NetworkConfig, RecurrentConfig)}
 K, LEVELS = 2, 1152  # BinDDN
 
 
@@ -26,7 +25,7 @@ K, LEVELS = 2, 1152  # BinDDN
 class Recipe:
     """A network and how to train it."""
 
-    network: AnyConfig
+    network: GeneratorConfig
     train: TrainConfig
 
     @classmethod
@@ -41,7 +40,7 @@ class Recipe:
 
     def to_toml(self) -> str:
         """The text that `read` and `of` make the same recipe of."""
-        network = {"generator": self.network.generator} | asdict(self.network)
+        network = {"generator": self.network.generator} | json.loads(self.network.to_json())
         return f"[network]\n{_lines(network)}\n[train]\n{_lines(asdict(self.train))}"
 
 
@@ -60,19 +59,19 @@ def read(name: str) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _network(table: Mapping[str, Any]) -> AnyConfig:
+def _network(table: Mapping[str, Any]) -> GeneratorConfig:
     named = dict(table)
-    generator = named.pop("generator", PrincipalConfig.generator)
-    config = CONFIGS.get(generator) if isinstance(generator, str) else None
-    if config is None:
-        raise BadRecipe(f"generator must be one of {', '.join(CONFIGS)}, not {generator!r}")
+    generator = named.pop("generator", DEFAULT)
+    entry = GENERATORS.get(generator) if isinstance(generator, str) else None
+    if entry is None:
+        raise BadRecipe(f"generator must be one of {', '.join(GENERATORS)}, not {generator!r}")
     try:
-        if {"stages", "segments", "widths"} & named.keys():
+        if entry.config.layout in named:
             return config_from_json(json.dumps(named | {"generator": generator}))
         for name, value in named.items():
             if type(value) is not int:
                 raise BadRecipe(f"{name} must be a whole number, not {value!r}")
-        return config.default(named.pop("k", K), named.pop("levels", LEVELS), **named)
+        return entry.config.default(named.pop("k", K), named.pop("levels", LEVELS), **named)
     except TypeError as error:
         raise BadRecipe(f"a {generator} generator: {str(error).split('() ')[-1]}") from None
     except BadCheckpoint as error:

@@ -13,29 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddncodec.effort import DEFAULT_EFFORT
+from ddncodec.data import Faces, Packed, Source, pack
 from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite
-from ddncodec.evaluation.metrics import psnr, squared_errors
 from ddncodec.files import atomic_write
 from ddncodec.images import Pixels
+from ddncodec.metrics.distortion import psnr, squared_errors
+from ddncodec.network.base import Generator, Loss
 from ddncodec.network.condition import condition_of
-from ddncodec.network.config import NetworkConfig, PrincipalConfig, config_from_json
-from ddncodec.network.coupling import Codebook
-from ddncodec.network.generator import Generator, Loss, build
-from ddncodec.network.principal import PrincipalGenerator
-from ddncodec.network.single_shot import SingleShotGenerator
-from ddncodec.network.split_and_prune import split_and_prune
+from ddncodec.network.registry import build, config_from_json, couple_of, start_of
 from ddncodec.pixels import to_pixels
-from ddncodec.samplers import Chance, Replay
-from ddncodec.samplers.chance import Dice, Random
+from ddncodec.samplers.random import RandomSampler
+from ddncodec.samplers.replay import ReplaySampler
+from ddncodec.samplers.streams import BatchStreams, PerImageStreams
 from ddncodec.training.augment import augment
 from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
 from ddncodec.training.config import TrainConfig
-from ddncodec.training.data import Faces, Packed, Source, pack
 from ddncodec.training.distributed import World
-from ddncodec.training.principal_start import couple, start_principal
 from ddncodec.training.recipe import Recipe
-from ddncodec.training.start import sample_size, start_from_data
 from ddncodec.training.watch import Clock, Measured, Watch, grid
 from ddncodec.weights import save_network
 
@@ -43,7 +37,7 @@ STATE_FILE, BEST_FILE, RECIPE_FILE = "state.safetensors", "best.safetensors", "r
 VALIDATION_BATCH = 64
 START_BATCH = 1_000
 PICTURED = 8  # validation images, and random samples, in the pictures
-CHANCE, AUGMENT, SPLIT = range(3)  # what a random seed is for
+PICKS, AUGMENT, SPLIT = range(3)  # what a random seed is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +60,8 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.final_weight = network, final_weight
 
-    def forward(self, images: Tensor, chance: Chance, condition: Tensor | None) -> Loss:
-        return self.network.loss(images, self.final_weight, chance, condition)
+    def forward(self, images: Tensor, streams: BatchStreams, condition: Tensor | None) -> Loss:
+        return self.network.loss(images, self.final_weight, streams, condition)
 
 
 class Trainer:
@@ -97,9 +91,8 @@ class Trainer:
         if self.config.compile:
             for part in self.network.dense:
                 part.compile(dynamic=False)
-        # A codebook has no part in the loss before the picks are coupled.
-        rests = isinstance(self.network, PrincipalGenerator) and isinstance(self.network.coupling, Codebook)
-        self.objective = world.wrap(Objective(self.network, self.config.final_weight), some_unused=rests)
+        self.objective = world.wrap(Objective(self.network, self.config.final_weight),
+                                    some_unused=couple_of(recipe.network) is not None)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.config.precision == "float16")
         self.step, self.splits, self.best_psnr = 0, 0, -math.inf
         # Picks of each node since the last validation: for the log.
@@ -149,10 +142,7 @@ class Trainer:
 
     @property
     def _starts_from_data(self) -> bool:
-        config = self.network.config
-        return isinstance(config, PrincipalConfig) or (
-            isinstance(config, NetworkConfig) and self.config.start_images > 0
-            and all(stage.planes for stage in config.stages))
+        return self.network.starts_from_data and self.config.start_images > 0
 
     def _fit(self, work: Callable[[Generator], None]) -> None:
         """Let rank 0 change the network as the moving average has it, on the CPU; all others follow."""
@@ -165,19 +155,15 @@ class Trainer:
 
     def _start(self, network: Generator) -> None:
         """Fit an untrained network to the first training images."""
-        size, resolution = self.config.batch, network.config.resolution
-        if isinstance(network, PrincipalGenerator):
-            start_principal(network, self._first_images(self.config.start_images), self.config.head_steps)
-        elif isinstance(network, SingleShotGenerator):
-            count = -(-sample_size(self.config.start_images, resolution) // size) * size
-            start_from_data(network, self.source.images(range(count)))
+        start = start_of(network.config)
+        assert start is not None
+        start(network, self._first_images(self.config.start_images), self.config.head_steps)
 
     def _couple(self, network: Generator) -> None:
         """Couple the picks; from here on training searches."""
-        assert isinstance(network, PrincipalGenerator)
-        images = self._first_images(self.config.couple_images)
-        with torch.no_grad():
-            couple(network, torch.cat([network.spectrum.analyse(part) for part in images]))
+        couple = couple_of(network.config)
+        assert couple is not None
+        couple(network, self._first_images(self.config.couple_images))
 
     def _images(self, positions: range) -> Tensor:
         """The training images at these positions, augmented if so configured."""
@@ -187,7 +173,7 @@ class Trainer:
         return augment(images, self.config.augment, [self._seed(AUGMENT, position) for position in positions])
 
     def _condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
-        """What the network is told of these images, if it is a conditional one."""
+        """The network's condition of these images; None for an unconditional one."""
         return condition_of(self.network.config.condition, images, labels)
 
     def _first_images(self, count: int) -> Iterator[Tensor]:
@@ -212,7 +198,7 @@ class Trainer:
         clock = Clock(self.config.batch)
         couple_at = round(self.config.couple_at * self.config.steps)
         while self.step < self.config.steps and not self.world.any(self._stop):
-            if self.step == couple_at and isinstance(self.network, PrincipalGenerator):
+            if self.step == couple_at and couple_of(self.network.config):
                 self._fit(self._couple)
             loss, levels = self.train_step()
             clock.tick()
@@ -248,7 +234,7 @@ class Trainer:
             with self._summed_up(last=part == config.accumulate - 1):
                 with torch.autocast(self.world.device.type, getattr(torch, config.precision),
                                     enabled=config.precision != "float32"):
-                    loss = self.objective(images, Chance(self._seed(CHANCE, self.step), config.batch, first),
+                    loss = self.objective(images, BatchStreams(self._seed(PICKS, self.step), config.batch, first),
                                           condition)
                 self.scaler.scale(loss.total / config.accumulate).backward()
             told += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
@@ -287,17 +273,14 @@ class Trainer:
     def _follow(self, counts: Tensor) -> None:
         """Split and prune by guided picks (L, K, classes); the average follows the weights, and both the splits."""
         self._picks += counts.sum(2)
-        layers = self.network.layers
         generator = torch.Generator().manual_seed(self._seed(SPLIT, self.step))
-        counted = self.network.picks_by_layer(counts)
-        for layer, averaged, picks in zip(layers, self.average.layers, counted, strict=True):
-            layer.usage += picks
-            splits = split_and_prune(layer, generator)
+        averaged = dict(zip(self.network.parameters(), self.average.parameters(), strict=True))
+        for splits in self.network.split_and_prune(counts, generator):
             self.splits += len(splits.level)
-            moments = self.optimizer.state[layer.nodes]
-            for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged.nodes):
+            moments = self.optimizer.state[splits.nodes]
+            for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged[splits.nodes]):
                 splits.apply(per_node)
-            averaged.usage.copy_(layer.usage)
+        torch._foreach_copy_(list(self.average.buffers()), list(self.network.buffers()))
         decay = min(self.config.ema, (2 + self.step) / (11 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
 
@@ -312,7 +295,7 @@ class Trainer:
         ours = torch.arange(len(images))[self.world.rank :: self.world.size]
         for rows in torch.split(ours, VALIDATION_BATCH) if len(ours) else ():
             part = images[rows]
-            decoded = self.average.reconstruct(part.to(self.world.device), effort=DEFAULT_EFFORT,
+            decoded = self.average.reconstruct(part.to(self.world.device), effort=self.average.max_effort,
                                                condition=None if told is None else told[rows]).image
             errors = squared_errors(to_pixels(part), to_pixels(decoded))
             found += torch.tensor([sum(map(psnr, errors)), len(errors)]).to(found)
@@ -331,12 +314,14 @@ class Trainer:
         rows = [images, *(self.average.reconstruct(images.to(device), max(1, config.levels // part),
                                                    condition=condition).image for part in (8, 4, 2, 1))]
         none = torch.empty(len(images), 0, dtype=torch.int64, device=device)
-        samples = [self.average.run(Replay(none, Random(Dice(seed, range(len(images))))), len(images),
-                                    condition=condition).image for seed in range(2)]
+        samples = []
+        for seed in range(2):
+            sampler = ReplaySampler(none, RandomSampler(PerImageStreams(seed, range(len(images)))))
+            samples.append(self.average.run(sampler, len(images), condition=condition).image)
         return grid(rows), grid(samples)
 
     def _validation(self, count: int) -> tuple[Tensor, Tensor | None]:
-        """Validation images, on the CPU, and what the network is told of them, on the device."""
+        """Validation images, on the CPU, and their condition, on the device."""
         images = self.source.validation(count)
         return images, self._condition(images.to(self.world.device), self.source.validation_labels(count))
 

@@ -7,9 +7,9 @@ import ddncodec
 from ddncodec import container
 from ddncodec.codec import Codec, choose_device, load_model
 from ddncodec.errors import UnknownWeights
-from ddncodec.evaluation.metrics import mean_psnr
 from ddncodec.images import Picture, Pixels, fit, read_picture
 from ddncodec.latent import Latent
+from ddncodec.metrics.distortion import mean_psnr
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddncodec.network.config import RecurrentConfig
-from ddncodec.network.layer import IMAGE_CHANNELS, ConvFeatures, DiscreteDistributionLayers, NodeOffer, Proposals
-from ddncodec.network.refiner import Hourglass
-from ddncodec.network.sampled import BlockPass, SampledGenerator
-from ddncodec.samplers import Sampler
+from ddncodec.network.blocks import Hourglass
+from ddncodec.network.paper.config import RecurrentConfig
+from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers
+from ddncodec.network.paper.features import ConvFeatures
+from ddncodec.network.paper.generator import BlockPass, PaperGenerator
+from ddncodec.samplers.protocol import Sampler
 
 
-class RecurrentGenerator(SampledGenerator):
+class RecurrentGenerator(PaperGenerator):
     """A Discrete Distribution Network laid out by a `RecurrentConfig`: each level reads what those before it drew."""
 
     config: RecurrentConfig
@@ -27,20 +28,15 @@ class RecurrentGenerator(SampledGenerator):
         self.unet = UNet(IMAGE_CHANNELS + config.leak + 1, config.widths)
         self.ddl = DiscreteDistributionLayers(1, config.k, config.leak, config.widths[0])
 
-    def blocks(self, sampler: Sampler[NodeOffer], batch: int, levels: int | None = None,
-               condition: Tensor | None = None) -> Iterator[BlockPass]:
-        """One pass over `batch` images; each level is a block of its own."""
+    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
+               ) -> Iterator[BlockPass]:
         side = self.config.resolution
         outputs = self.start_outputs.expand(batch, -1, side, side)
         for level in range(self.config.levels if levels is None else levels):
             time = outputs.new_full((batch, 1, side, side), level / self.config.levels)
             features = ConvFeatures(self.through(self.unet, torch.cat([outputs, time], 1)))
-            proposals = Proposals(features, self.ddl.image_nodes, time.new_ones(batch, 1))
-            choice = sampler.choose(NodeOffer(proposals, outputs[:, :IMAGE_CHANNELS]))
-            picked = self.ddl.picked(choice.indices)
-            before, outputs = outputs, outputs + features.render(picked[:, 0])
-            yield BlockPass(self.ddl, before[:, :IMAGE_CHANNELS], proposals, choice.indices,
-                            picked[:, :, :IMAGE_CHANNELS], choice.guided, outputs[:, :IMAGE_CHANNELS])
+            outputs, picks = self.ddl(features, outputs, sampler)
+            yield BlockPass(outputs[:, :IMAGE_CHANNELS], picks)
 
     @property
     def dense(self) -> list[nn.Module]:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
-from torch import Tensor
 
-from ddncodec.network.layer import DiscreteDistributionLayers
+from ddncodec.network.base import NodeSplits
+from ddncodec.network.paper.ddl import DiscreteDistributionLayers
 
 SPLIT, PRUNE = 2.0, 0.5  # thresholds of a node's share of the picks, times 1/K
 MIN_PICKS = 50  # a share is judged only after this many picks a node, on average: fewer are noise
 JITTER = 0.01  # of the node's own size: two equal nodes would tie for ever, and the first would win
 
 
-class Splits(NamedTuple):
-    """In DDL `level[i]` of a block, node `pruned[i]` becomes a copy of node `split[i]`; all (m,) int64."""
-
-    level: Tensor
-    split: Tensor
-    pruned: Tensor
-
-    def apply(self, per_node: Tensor) -> None:
-        """Follow the splits in a tensor (n, K, …): nodes, their optimizer moments, their moving average."""
-        per_node[self.level, self.pruned] = per_node[self.level, self.split]
-
-
 @torch.no_grad()
-def split_and_prune(ddl: DiscreteDistributionLayers, generator: torch.Generator | None = None) -> Splits:
+def split_and_prune(ddl: DiscreteDistributionLayers, generator: torch.Generator | None = None) -> NodeSplits:
     """Split the most used node of each level onto its least used one, where their shares ask for it.
 
     A level splits when its most used node has more than 2/K of the picks or its least used less than 0.5/K.
     Both halves then carry half of the split node's count. Changes `ddl.nodes` and `ddl.usage`; what else
-    follows the nodes is the caller's, by `Splits.apply`.
+    follows the nodes is the caller's, by `NodeSplits.apply`.
     """
     usage = ddl.usage.sum(2)  # of all classes
     total, k = usage.sum(1), usage.shape[1]
@@ -40,7 +26,7 @@ def split_and_prune(ddl: DiscreteDistributionLayers, generator: torch.Generator 
     share_min, pruned = (usage / total.clamp(min=1)[:, None]).min(1)
     due = (total >= MIN_PICKS * k) & ((share_max > SPLIT / k) | (share_min < PRUNE / k))
     level = due.nonzero()[:, 0]
-    splits = Splits(level, split[level], pruned[level])
+    splits = NodeSplits(ddl.nodes, level, split[level], pruned[level])
     if len(level):
         splits.apply(ddl.nodes)
         copies = ddl.nodes[level, splits.pruned]

@@ -7,15 +7,19 @@ a codec; training then makes its later nodes depend on the path.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddncodec.network.blocks import Block
-from ddncodec.network.layer import IMAGE_CHANNELS, PlaneFeatures, Proposals
-from ddncodec.network.selection import nearest_path
-from ddncodec.network.single_shot import SingleShotGenerator, StageModule, cosine_planes
-from ddncodec.samplers import downsample
+from ddncodec.network.cosines import cosine_planes
+from ddncodec.network.paper.blocks import Block
+from ddncodec.network.paper.ddl import IMAGE_CHANNELS
+from ddncodec.network.paper.features import PlaneFeatures
+from ddncodec.network.paper.selection import nearest_path
+from ddncodec.network.paper.single_shot import SingleShotGenerator, StageModule
+from ddncodec.pixels import downsample
 
 CHUNK = 500  # images at a time
 LLOYD_STEPS = 20
@@ -23,24 +27,26 @@ EXACT_PLANES = 64 * 64  # pixels up to which the principal planes are found exac
 MAX_BYTES = 2**30  # of sample images: fewer of them at higher resolutions
 
 
-def sample_size(wanted: int, resolution: int) -> int:
-    """How many of the wanted images of 3×R×R floats to fit to, so that they fit in memory."""
-    return min(wanted, MAX_BYTES // (4 * 3 * resolution**2))
-
-
 @torch.no_grad()
-def start_from_data(network: SingleShotGenerator, images: Tensor) -> None:
+def start(network: SingleShotGenerator, images: Iterator[Tensor], head_steps: int = 0) -> None:
     """Fit the planes and nodes of an untrained network whose stages have planes.
 
-    images: (N, 3, R, R) in [−1, 1], N well above the planes' number times three. Relies on what an untrained
-    block does: its correction is zero and its gains are one, so that the trunk need not run.
+    Relies on what an untrained block does: its correction is zero and its gains are one, so that the trunk need not
+    run.
+
+    Args:
+        network: Of which nothing is trained yet.
+        images: Some (b, 3, R, R) in [−1, 1] at a time; together well above three times as many as planes. Only as many
+            are taken as fit into MAX_BYTES.
+        head_steps: Not used: nothing here is fitted by gradient descent.
     """
-    k = network.config.k
-    prediction = images.mean((0, 2, 3)).view(1, 3, 1, 1).expand(len(images), -1, -1, -1)
+    k, side = network.config.k, network.config.resolution
+    sample = _first(images, MAX_BYTES // (4 * IMAGE_CHANNELS * side**2))
+    prediction = sample.mean((0, 2, 3)).view(1, 3, 1, 1).expand(len(sample), -1, -1, -1)
     network.start_outputs[:IMAGE_CHANNELS] = prediction[0]
     for stage in network.stages:
         assert isinstance(stage, StageModule)
-        target = downsample(images, stage.resolution)
+        target = downsample(sample, stage.resolution)
         if prediction.shape[-1] != stage.resolution:
             prediction = functional.interpolate(prediction, size=stage.resolution, mode="bilinear")
         stage.planes.copy_(_principal_planes(target - prediction, len(stage.planes)))
@@ -51,14 +57,22 @@ def start_from_data(network: SingleShotGenerator, images: Tensor) -> None:
                 continue
             coefficients = torch.cat([features.project(t - p) for t, p in _chunks(target, prediction)])
             fitted = fit_levels(coefficients.flatten(1), block.ddl.levels, k)
-            nodes = block.ddl.image_nodes
+            nodes = block.ddl.nodes[:, :, :IMAGE_CHANNELS]
             nodes.copy_(fitted.view_as(nodes))
             rendered = []
             for t, p in _chunks(target, prediction):
-                proposals = Proposals(features, nodes, torch.ones(len(t), block.ddl.levels))
-                picked = block.ddl.picked(nearest_path(proposals, t - p))
-                rendered.append(p + features.render(picked[:, :, :IMAGE_CHANNELS].sum(1)))
+                picks = nearest_path(features, nodes, torch.ones(len(t), block.ddl.levels), t - p)
+                rendered.append(p + features.render(block.ddl.picked(picks)[:, :, :IMAGE_CHANNELS].sum(1)))
             prediction = torch.cat(rendered)
+
+
+def _first(images: Iterator[Tensor], limit: int) -> Tensor:
+    """The first `limit` images of parts (b, 3, R, R), or all of them if they are fewer."""
+    parts, count = [], 0
+    while count < limit and (part := next(images, None)) is not None:
+        parts.append(part)
+        count += len(part)
+    return torch.cat(parts)[:limit]
 
 
 def fit_levels(samples: Tensor, levels: int, k: int) -> Tensor:

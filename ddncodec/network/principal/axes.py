@@ -7,15 +7,15 @@ fit into a few megabytes.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+
+from ddncodec.network.cosines import cosine_matrix, rising_frequencies
 
 COLOURS = 3
 
 
-class Spectrum(nn.Module):
+class PrincipalAxes(nn.Module):
     """`axes` orthonormal images, and the mean image that they start from.
 
     frequencies: how many of the lowest frequencies of a two-dimensional DCT are kept for each principal colour.
@@ -59,17 +59,3 @@ class Spectrum(nn.Module):
         planes: Tensor = torch.einsum("dc,bchw->bdhw", self.colours, images.float() - self.mean)
         planes = (self.cosines @ planes @ self.cosines.T).flatten(2)
         return torch.cat([planes[:, colour, self.order[:count]] for colour, count in enumerate(self.frequencies)], 1)
-
-
-def cosine_matrix(side: int) -> npt.NDArray[np.float64]:
-    """The orthonormal DCT-II as a matrix: (side, side), one wave a row."""
-    frequency = np.arange(side)
-    waves: npt.NDArray[np.float64] = np.cos(frequency[:, None] * (frequency + 0.5) * (np.pi / side)) * (2 / side) ** 0.5
-    waves[0] *= 0.5**0.5
-    return waves
-
-
-def rising_frequencies(side: int) -> npt.NDArray[np.int64]:
-    """The indices of the side² waves of the two-dimensional DCT, row by row, by rising frequency."""
-    squares = np.arange(side) ** 2
-    return np.argsort(np.add.outer(squares, squares), axis=None, kind="stable")

@@ -43,8 +43,9 @@ class Trellis(nn.Module):
     following: Tensor
     shift: Tensor
     into: Tensor
+    response: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, block_bits: int) -> None:
         super().__init__()
         states = torch.arange(STATES, device="cpu")
         shift = states & 1
@@ -61,13 +62,13 @@ class Trellis(nn.Module):
         # The two ways into each state, as state · 2 + pick: (S, 2).
         self.register_buffer("into", table.flatten().argsort(stable=True).view(STATES, 2), persistent=False)
 
+        self.register_buffer("response", impulse_response(table, shift, block_bits), persistent=False)  # (m, m)
+
     def shifts(self, picks: Tensor) -> Tensor:
-        state = torch.zeros_like(picks[:, 0])
-        found = []
-        for pick in picks.unbind(1):
-            found.append(self.shift[state])
-            state = self.following[state, pick]
-        return torch.stack(found, 1)
+        # Over GF(2) the code is linear and starts at state 0: one product modulo 2 replaces walking through the states.
+        # Sums of at most m ones are exact in float32.
+        count = picks.shape[1]
+        return 2 * (picks.float() @ self.response[:count, :count]).remainder(2) - 1
 
     @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
@@ -102,6 +103,20 @@ class Trellis(nn.Module):
             picks.append(entry & 1)
             state = (entry >> 1)[:, None]
         return torch.stack(picks[::-1], 1)
+
+
+def impulse_response(following: Tensor, shift: Tensor, count: int) -> Tensor:
+    """Which of the shifts of `count` splits each pick flips: (count, count) of 0 or 1, a pick a row.
+
+    following: (S, 2), the state after each state and pick. shift: (S,) of 0 or 1.
+    """
+    picks = torch.eye(count, dtype=torch.int64, device=shift.device)
+    state = torch.zeros(count, dtype=torch.int64, device=shift.device)
+    flipped = []
+    for pick in picks.unbind(1):
+        flipped.append(shift[state])
+        state = following[state, pick]
+    return torch.stack(flipped, 1).float()
 
 
 class Codebook(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddncodec.network.blocks import ResidualBlock
+from ddncodec.network.blocks import Hourglass
 
 PATCH = 2  # pixels a side that the first width's channels stand for: convolutions at the full resolution cost most
 
@@ -27,22 +27,3 @@ class Refiner(nn.Module):
         """(B, 3, R, R) → (B, 3, R, R), both in [−1, 1]."""
         patches = functional.pixel_unshuffle(image, PATCH).contiguous(memory_format=torch.channels_last)
         return image + functional.pixel_shuffle(self.leave(self.hourglass(self.enter(patches))), PATCH)
-
-
-class Hourglass(nn.Module):
-    """A residual block at one resolution, an hourglass at half of it that is added, and another block."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        fine, coarser = widths[0], widths[1:]
-        self.before, self.after = ResidualBlock(fine), ResidualBlock(fine)
-        self.inner = nn.Sequential(nn.Conv2d(fine, coarser[0], 2, 2), Hourglass(coarser),
-                                   nn.Conv2d(coarser[0], 4 * fine, 1), nn.PixelShuffle(2)) if coarser else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, width, r, r) → the same."""
-        x = self.before(x)
-        if self.inner is not None:
-            x = x + self.inner(x)
-        result: Tensor = self.after(x)
-        return result

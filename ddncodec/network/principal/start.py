@@ -15,9 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddncodec.network.coupling import Codebook, all_picks
-from ddncodec.network.principal import Head, Nearest, PrincipalGenerator
-from ddncodec.network.trees import Cells, SplitTrees
+from ddncodec.effort import GREEDY, MAX_EFFORT
+from ddncodec.network.principal.coupling import Codebook, all_picks
+from ddncodec.network.principal.generator import PrincipalGenerator
+from ddncodec.network.principal.heads import Head
+from ddncodec.network.principal.trees import Cells, SplitTrees
+from ddncodec.samplers.guided import GuidedSampler
 
 CHUNK = 1_000  # images at a time
 MIN_CELL = 64  # images that a cell must hold to be split
@@ -28,8 +31,14 @@ HEAD_BATCH, HEAD_LR = 256, 1e-3
 
 
 @torch.no_grad()
-def start_principal(network: PrincipalGenerator, images: Iterator[Tensor], head_steps: int) -> None:
-    """Fit an untrained network to images, given some (b, 3, R, R) in [−1, 1] at a time."""
+def start(network: PrincipalGenerator, images: Iterator[Tensor], head_steps: int) -> None:
+    """Fit an untrained network to images.
+
+    Args:
+        network: Of which nothing is trained yet.
+        images: Some (b, 3, R, R) in [−1, 1] at a time.
+        head_steps: Steps of gradient descent for each head.
+    """
     coefficients = fit_axes(network, images)
     grow_trees(network.trees, coefficients)
     fit_heads(network, coefficients, head_steps)
@@ -98,7 +107,7 @@ def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int
             corrected, scale = network.correct(segment, part)
             if segment < len(config.segments):
                 bits = config.segments[segment] * config.level_bits
-                for splits in network.segment(Nearest(target), segment, corrected, scale, reached, bits):
+                for splits in network.segment(GuidedSampler(target), segment, corrected, scale, reached, bits):
                     corrected = splits.after
             part.copy_(corrected)
 
@@ -127,14 +136,20 @@ def fit_head(head: Head, inputs: Tensor, missing: Tensor, weight: Tensor, steps:
         optimizer.step()
 
 
-def couple(network: PrincipalGenerator, coefficients: Tensor) -> None:
-    """Let the network's picks lean on one another: where a cell is not split again, give it a dither.
+@torch.no_grad()
+def couple(network: PrincipalGenerator, images: Iterator[Tensor]) -> None:
+    """Let the network's picks depend on one another: where a cell is not split again, give it a dither.
 
     This is done late, since the order of the splits is what says which cells those are.
+
+    Args:
+        network: Trained so far without a coupling.
+        images: Some (b, 3, R, R) in [−1, 1] at a time.
     """
+    coefficients = torch.cat([network.target(part) for part in images])
     trees = network.trees
     last = [splits for target in torch.split(coefficients[: 4 * CHUNK], CHUNK)
-            for splits in list(network.splits(Nearest(target), len(target)))[-1:]]
+            for splits in list(network.splits(GuidedSampler(target), len(target)))[-1:]]
     smallest = torch.cat([trees.gain[splits.axes, splits.leaves].flatten() for splits in last]).median()
     cells = trees.gain.shape[1]
     children = functional.pad(trees.gain, (0, cells + 1))[:, 1:].view(len(trees.gain), cells, 2)
@@ -146,7 +161,7 @@ def couple(network: PrincipalGenerator, coefficients: Tensor) -> None:
         trees.dither.copy_(reach * final)
     else:
         trees.dither.copy_(DITHER * reach * final)
-    refit_trees(network, coefficients, greedy=False)
+    refit_trees(network, coefficients, MAX_EFFORT)
 
 
 def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tensor) -> Tensor:
@@ -158,7 +173,7 @@ def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tenso
     steps = network.trees.steps
     samples = []
     for target in torch.split(coefficients[: 8 * CHUNK], CHUNK):
-        for splits in network.splits(Nearest(target), len(target)):
+        for splits in network.splits(GuidedSampler(target), len(target)):
             pair = steps[splits.axes, splits.leaves] * splits.scale[:, :, None]
             residual = (target - splits.before).gather(1, splits.axes)
             values = (2 * residual - pair.sum(2)) / (pair[:, :, 1] - pair[:, :, 0])
@@ -175,13 +190,13 @@ def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tenso
     return nodes - corners
 
 
-def refit_trees(network: PrincipalGenerator, coefficients: Tensor, greedy: bool = True) -> None:
+def refit_trees(network: PrincipalGenerator, coefficients: Tensor, effort: int = GREEDY) -> None:
     """A Lloyd step: every cell's steps and gain become what a guided pass over the images finds them to be."""
     steps, gain = network.trees.steps, network.trees.gain
     weight, pull = torch.zeros(steps.numel()), torch.zeros(steps.numel())
     count, saved = torch.zeros(gain.numel()), torch.zeros(gain.numel())
     for target in torch.split(coefficients, CHUNK):
-        for splits in network.splits(Nearest(target, greedy), len(target)):
+        for splits in network.splits(GuidedSampler(target, effort), len(target)):
             cell = splits.axes * gain.shape[1] + splits.leaves
             node = (2 * cell + splits.picks).flatten()
             residual = (target - splits.before).gather(1, splits.axes)

@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ddncodec.data import Packed, pack
+from ddncodec.data.pictures import pictures
 from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, ImageSize, InputMissing
 from ddncodec.images import Pixels, fit
 from ddncodec.pixels import to_tensor
-from ddncodec.training.data import Packed, pack
-from ddncodec.training.data.pictures import pictures
 
 BROKEN = b"no picture"
 
@@ -98,7 +98,7 @@ def test_every_process_of_a_job_can_read_shards(tmp_path: Path, monkeypatch: pyt
 
 
 def test_shards_without_the_library_are_refused_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ddncodec.training.data.pictures.find_spec", lambda name: None)
+    monkeypatch.setattr("ddncodec.data.pictures.find_spec", lambda name: None)
     with pytest.raises(DataMissing, match="pip install webdataset"):
         list(pictures("x-{0..1}.tar"))
 
@@ -107,7 +107,7 @@ def test_shards_without_the_library_are_refused_with_a_way_out(monkeypatch: pyte
 def test_a_member_beyond_the_cap_is_skipped_unread(
     make: Callable[[Path, Pixels], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ddncodec.training.data.pictures.MAX_MEMBER", 100)
+    monkeypatch.setattr("ddncodec.data.pictures.MAX_MEMBER", 100)
     found = list(pictures(make(tmp_path / "data", draw())))
     large = [entry for entry in found if "more than 100 bytes" in str(entry.content)]
     assert len(large) == 24

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ddncodec.data import faces
+from ddncodec.data.faces import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, FaceGenerator, Faces
 from ddncodec.errors import DataMissing
 from ddncodec.pixels import to_pixels
-from ddncodec.training.data import faces
-from ddncodec.training.data.faces import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, FaceGenerator, Faces
 
 EXAMPLE = Path(__file__).parents[3] / "examples/face.png"
 

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw
 from ddncodec.evaluation import payload
 from ddncodec.evaluation.compressai_zoo import ZOO
 from ddncodec.evaluation.eigenfaces import HEADER, LIMIT, Basis, Eigenfaces, Quantised, allotted, at_fixed_rate
-from ddncodec.evaluation.metrics import Pixels, squared_errors
 from ddncodec.evaluation.peers import FILE_CODECS, FileCodec, Ladder, tune_image
+from ddncodec.metrics.distortion import Pixels, squared_errors
 from ddncodec.pixels import to_tensor
 
 BUDGETS = (150, 400)

@@ -1,4 +1,4 @@
-"""Guides: what each looks at, what a mask hides, what wishes let expect, and the ten lines of the docs."""
+"""Guides: what each looks at, what a mask hides, what objectives let expect, and the ten lines of the docs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from ddncodec import generate
 from ddncodec.codec import Codec, load_model
 from ddncodec.errors import BadCheckpoint, DataMissing, InputMissing
-from ddncodec.evaluation.features import load_features
-from ddncodec.guides import Guide, Wish
-from ddncodec.guides.expectation import Expectation, is_affine
+from ddncodec.guides import Guide, Objective
 from ddncodec.guides.kinds import Classifier, Clip, Edges, Grey, Pixels, Smaller, Style
-from ddncodec.network.principal import PrincipalGenerator
+from ddncodec.metrics.features import load_features
+from ddncodec.network.principal.expectation import GaussianExpectation, is_affine
+from ddncodec.network.principal.generator import PrincipalGenerator
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def face(codec: Codec) -> Tensor:
 
 def generate_image(codec: Codec, seed: int) -> Tensor:
     drawn = generate.sample(codec, range(1), seed, temperature=0.5)[0]
-    return codec.network.replay(torch.tensor([drawn.latent.indices])).image
+    return codec.network.decode(torch.tensor([drawn.latent.indices]))
 
 
 def images(count: int, side: int = 16) -> Tensor:
@@ -70,35 +70,37 @@ def test_pixels_outside_of_a_mask_count_neither_in_the_image_nor_in_the_target()
     one, other = images(2).split(1)
     changed = torch.where(mask > 0, one, other)
     for guide in (Pixels(), Grey(), Smaller(4, 4), Edges()):
-        wish = Wish.like(guide, one, mask=mask)
-        assert wish.distances(changed[None]).item() == pytest.approx(0, abs=1e-6)
-        assert wish.distances(other[None]).item() > 0.1
-        assert Wish.like(guide, one).distances(changed[None]).item() > 0.1
+        objective = Objective.like(guide, one, mask=mask)
+        assert objective.distances(changed[None]).item() == pytest.approx(0, abs=1e-6)
+        assert objective.distances(other[None]).item() > 0.1
+        assert Objective.like(guide, one).distances(changed[None]).item() > 0.1
 
 
 def test_which_guides_are_affine_is_found_by_trying() -> None:
     picture = images(1)
     affine: list[Guide] = [Pixels(), Grey(), Smaller(4, 4)]
-    assert all(is_affine(Wish.like(guide, picture), 16) for guide in affine)
-    assert not is_affine(Wish.like(Edges(), picture), 16)
+    assert all(is_affine(Objective.like(guide, picture), 16) for guide in affine)
+    assert not is_affine(Objective.like(Edges(), picture), 16)
 
 
-def test_what_affine_wishes_let_expect_is_the_gaussians_conditional_mean(codec: Codec) -> None:
+def test_what_affine_objectives_let_expect_is_the_gaussians_conditional_mean(codec: Codec) -> None:
     """Against the textbook's formula, with every pixel's covariance written out."""
     network = codec.network
     assert isinstance(network, PrincipalGenerator)
     mask = torch.ones(1, 1, 16, 16)
     mask[..., :6] = 0
     picture, noise = images(1), 0.2
-    wishes = [Wish.like(Grey(), picture, mask=mask), Wish.like(Smaller(4, 4), picture, noise=noise)]
+    objectives = [Objective.like(Grey(), picture, mask=mask), Objective.like(Smaller(4, 4), picture, noise=noise)]
     prediction = torch.randn(2, network.config.axes, generator=torch.Generator().manual_seed(1)) * 0.1
-    found = Expectation(network, wishes).given(prediction, 1)
+    expectation = GaussianExpectation.of(network.spectrum, network.deviation, objectives, typical=0)
+    assert expectation is not None
+    found = expectation.given(prediction, 1)
     unit = torch.eye(3 * 256).view(-1, 3, 16, 16)
     weights, noises = [], []
-    for wish in wishes:
-        linear = wish.seen(unit).T.double()
+    for objective in objectives:
+        linear = objective.seen(unit).T.double()
         weights.append(linear)
-        noises.append((0.01 + wish.noise**2) * linear.square().sum(1).clamp(min=1e-12))
+        noises.append((0.01 + objective.noise**2) * linear.square().sum(1).clamp(min=1e-12))
     observe, variance = torch.cat(weights), torch.cat(noises)
     basis = (network.spectrum.image(network.spectrum.basis.T) - network.spectrum.mean).flatten(1).T.double()
     spread = network.deviation[1].double().square()
@@ -113,32 +115,33 @@ def test_what_affine_wishes_let_expect_is_the_gaussians_conditional_mean(codec: 
         assert (row - expected).norm() < 0.15 * (expected - start).norm()
 
 
-def test_guided_images_are_nearer_to_what_is_wished(codec: Codec, face: Tensor) -> None:
+def test_guided_images_are_nearer_to_the_target(codec: Codec, face: Tensor) -> None:
     mask = torch.ones(1, 1, 16, 16)
     mask[..., 4:12, 4:12] = 0
     free = generate.sample(codec, range(1), seed=5, temperature=0.5)
-    for wish in (Wish.like(Smaller(4, 4), face), Wish.like(Grey(), face), Wish.like(Pixels(), face, mask=mask),
-                 Wish.like(Edges(), face), Wish.like(Pixels(), face, noise=0.2)):
-        guided = generate.guide(codec, [wish], top=1, lookahead=4)
+    for objective in (Objective.like(Smaller(4, 4), face), Objective.like(Grey(), face),
+                      Objective.like(Pixels(), face, mask=mask),
+                 Objective.like(Edges(), face), Objective.like(Pixels(), face, noise=0.2)):
+        guided = generate.guide(codec, [objective], top=1, lookahead=4)
 
-        def distance(drawn: generate.Drawn, wish: Wish = wish) -> float:
-            return wish.distances(codec.network.replay(torch.tensor([drawn.latent.indices])).image[None]).item()
+        def distance(drawn: generate.Drawn, objective: Objective = objective) -> float:
+            return objective.distances(codec.network.decode(torch.tensor([drawn.latent.indices]))[None]).item()
 
         assert distance(guided[0]) < 0.3 * distance(free[0])
 
 
-def test_wishes_combine_each_by_its_mask_and_weight(codec: Codec, face: Tensor) -> None:
+def test_objectives_combine_each_by_its_mask_and_weight(codec: Codec, face: Tensor) -> None:
     """One face on the left, another on the right, and the edges of a third, which count little or much."""
     left = torch.zeros(1, 1, 16, 16)
     left[..., :8] = 1
     one, other, third = face, generate_image(codec, 2), generate_image(codec, 3)
-    halves = [Wish.like(Pixels(), one, mask=left), Wish.like(Grey(), other, mask=1 - left)]
+    halves = [Objective.like(Pixels(), one, mask=left), Objective.like(Grey(), other, mask=1 - left)]
 
     def distances(weight: float) -> list[float]:
-        edges = Wish.like(Edges(), third, weight)
+        edges = Objective.like(Edges(), third, weight)
         drawn = generate.guide(codec, [*halves, edges], top=1, lookahead=5)[0]
-        image = codec.network.replay(torch.tensor([drawn.latent.indices])).image
-        return [wish.distances(image[None]).item() / wish.distances(third[None]).item() for wish in halves] + [
+        image = codec.network.decode(torch.tensor([drawn.latent.indices]))
+        return [half.distances(image[None]).item() / half.distances(third[None]).item() for half in halves] + [
             edges.distances(image[None]).item()]
 
     little, much = distances(0.01), distances(10)
@@ -147,7 +150,7 @@ def test_wishes_combine_each_by_its_mask_and_weight(codec: Codec, face: Tensor) 
 
 
 def test_every_result_is_a_latent_that_decodes_to_its_very_pixels(codec: Codec, face: Tensor) -> None:
-    for drawn in (*generate.sample(codec, range(3)), *generate.guide(codec, [Wish.like(Grey(), face)], range(3))):
+    for drawn in (*generate.sample(codec, range(3)), *generate.guide(codec, [Objective.like(Grey(), face)], range(3))):
         assert drawn.latent.levels == codec.levels
         assert np.array_equal(codec.decode(drawn.latent), drawn.pixels)
 
@@ -160,8 +163,8 @@ def test_a_gpu_draws_what_the_cpu_does(face: Tensor) -> None:
         mask = torch.ones(1, 1, 16, 16, device=codec.device)
         mask[..., :4] = 0
         here = face.to(codec.device)
-        wishes = [Wish.like(Smaller(4, 4), here, mask=mask), Wish.like(Edges(), here, weight=0.5)]
-        drawn.append([*generate.guide(codec, wishes, range(2), top=1, lookahead=3),
+        objectives = [Objective.like(Smaller(4, 4), here, mask=mask), Objective.like(Edges(), here, weight=0.5)]
+        drawn.append([*generate.guide(codec, objectives, range(2), top=1, lookahead=3),
                       *generate.sample(codec, range(2), temperature=0.5)])
     for one, other in zip(*drawn, strict=True):
         assert one.latent.prefix(9) == other.latent.prefix(9)  # later a near-tie may fall either way
@@ -188,8 +191,8 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_a_classifier_from_a_file_makes_images_of_its_class(classifiers: list[Path], codec: Codec) -> None:
     for path in classifiers:
-        wishes = [Classifier.load(path, label, 16, CPU).wish() for label in (0, 1)]
-        means = [generate.guide(codec, [wish], lookahead=3, typical=0)[0].pixels.mean() for wish in wishes]
+        objectives = [Classifier.load(path, label, 16, CPU).objective() for label in (0, 1)]
+        means = [generate.guide(codec, [one], lookahead=3, typical=0)[0].pixels.mean() for one in objectives]
         assert means[0] + 30 < means[1]
 
 
@@ -226,7 +229,7 @@ def test_a_text_is_where_its_embedding_is(monkeypatch: pytest.MonkeyPatch, tmp_p
                               get_tokenizer=lambda name: lambda texts: torch.tensor([colours[text] for text in texts]))
     monkeypatch.setitem(sys.modules, "open_clip", package)
     clip = Clip("ViT-B-32", weights, CPU)
-    red, blue = (generate.guide(codec, [clip.wish(text)], lookahead=3)[0].pixels.mean((0, 1)) for text in colours)
+    red, blue = (generate.guide(codec, [clip.objective(text)], lookahead=3)[0].pixels.mean((0, 1)) for text in colours)
     assert red[0] > blue[0] and red[2] < blue[2]
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(DataMissing, match="open-clip-torch"):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ddncodec.evaluation.features import FEATURES, load_features
-from ddncodec.evaluation.frechet import frechet_distance
+from ddncodec.metrics.features import FEATURES, load_features
+from ddncodec.metrics.frechet import frechet_distance
 
 
 def test_a_set_is_at_no_distance_from_itself() -> None:
@@ -42,7 +42,7 @@ def test_sets_that_have_no_covariance_or_other_features_are_refused(shapes: tupl
 
 
 def test_the_features_tell_worse_images_by_a_larger_distance() -> None:
-    from ddncodec.training.data.faces import VALIDATION_SEEDS, Faces
+    from ddncodec.data.faces import VALIDATION_SEEDS, Faces
 
     faces = Faces(64).draw(VALIDATION_SEEDS[:100])
     features = load_features()

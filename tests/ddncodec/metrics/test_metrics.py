@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pytorch_msssim import ms_ssim as reference
 
-from ddncodec.evaluation.metrics import bootstrap, ms_ssim, ms_ssim_window, psnr, ssim
 from ddncodec.evaluation.rate_distortion import delta
+from ddncodec.metrics.distortion import bootstrap, ms_ssim, ms_ssim_window, psnr, ssim
 
 
 def test_constant_data_have_an_interval_of_no_width() -> None:

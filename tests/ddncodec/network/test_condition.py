@@ -12,19 +12,21 @@ from ddncodec.codec import load_model
 from ddncodec.errors import BadCheckpoint, DataMissing, UnknownWeights
 from ddncodec.generate import sample
 from ddncodec.latent import Latent
-from ddncodec.network.condition import condition_of, edges_of, grey_of, one_hot
-from ddncodec.network.config import Condition, NetworkConfig, config_from_json
-from ddncodec.network.generator import Generator, build
-from ddncodec.pixels import to_pixels, to_tensor
-from ddncodec.samplers import Chance
+from ddncodec.network.base import Generator
+from ddncodec.network.condition import condition_of, one_hot
+from ddncodec.network.config import Condition
+from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.registry import build, config_from_json
+from ddncodec.pixels import edges_of, grey_of, to_pixels, to_tensor
+from ddncodec.samplers.streams import BatchStreams
 from ddncodec.weights import load_network, read_info, save_network
 
-PLAIN = NetworkConfig.default(4, 12, 8, channels=8, planes=16)
+PLAIN = SingleShotConfig.default(4, 12, 8, channels=8, planes=16)
 CLASSES, GREY = Condition("class", 3), Condition("grey", 1)
 PIXEL = 2 / 255
 
 
-def network(condition: Condition, config: NetworkConfig = PLAIN) -> Generator:
+def network(condition: Condition, config: SingleShotConfig = PLAIN) -> Generator:
     torch.manual_seed(0)
     generator = build(replace(config, condition=condition)).eval()
     for module in generator.modules():
@@ -51,23 +53,23 @@ def test_edges_are_where_grey_changes_and_as_strong_as_the_change() -> None:
 
 @pytest.mark.parametrize("planes", [16, 0])
 def test_replay_with_the_condition_gives_the_encoders_image_and_with_another_does_not(planes: int) -> None:
-    config = NetworkConfig.default(4, 12, 8, channels=8, planes=planes)
+    config = SingleShotConfig.default(4, 12, 8, channels=8, planes=planes)
     images = torch.rand(3, 3, 8, 8) * 2 - 1
     for condition, labels in ((CLASSES, torch.tensor([0, 2, 1])), (GREY, None)):
         generator = network(condition, config)
         told = condition_of(condition, images, labels)
         assert told is not None
         encoded = generator.reconstruct(images, condition=told)
-        replayed = generator.replay(encoded.indices, told).image
+        replayed = generator.decode(encoded.indices, told)
         torch.testing.assert_close(replayed, encoded.image, rtol=0, atol=PIXEL)
-        other = generator.replay(encoded.indices, told.roll(1, 0)).image
+        other = generator.decode(encoded.indices, told.roll(1, 0))
         assert (other - encoded.image).abs().amax((1, 2, 3)).min() > PIXEL
 
 
 def test_every_stage_is_told_the_condition_and_learns_from_it() -> None:
     generator = network(CLASSES)
     images = torch.rand(6, 3, 8, 8) * 2 - 1
-    generator.loss(images, 4.0, Chance(0, 6), one_hot(torch.arange(6) % 3, 3)).total.backward()
+    generator.loss(images, 4.0, BatchStreams(0, 6), one_hot(torch.arange(6) % 3, 3)).total.backward()
     told = {name: p.grad for name, p in generator.named_parameters() if ".told.weight" in name}
     assert len(told) == len(PLAIN.stages)
     assert all(gradient is not None and gradient.any() for gradient in told.values())

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ddncodec.network.config import NetworkConfig, PrincipalConfig
+from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.training.checkpoint import load_state
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
@@ -26,7 +27,7 @@ from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import STATE_FILE, Trainer
 from ddncodec.training.watch import LOG_FILE
 
-SINGLE_SHOT = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: with chain dropout
+SINGLE_SHOT = SingleShotConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: with chain dropout
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
                             segments=(4, 8), block_bits=8, refiner=(4, 8))
 # Trains as one process of a job, and leaves its own weights.
@@ -35,7 +36,7 @@ import sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from ddncodec.network import split_and_prune
+from ddncodec.network.paper import split_and_prune
 from ddncodec.training.distributed import join
 from ddncodec.training.recipe import Recipe, read
 from ddncodec.training.trainer import Trainer
@@ -72,7 +73,7 @@ def torchrun(processes: int, *arguments: str, cwd: Path) -> "subprocess.Popen[st
     pytest.param(PRINCIPAL, 2, 1, "cuda", id="principal-cuda", marks=pytest.mark.cuda),
 ])
 def test_processes_end_with_the_weights_of_one(
-    network: NetworkConfig | PrincipalConfig, processes: int, accumulate: int, device: str, photos: Path,
+    network: SingleShotConfig | PrincipalConfig, processes: int, accumulate: int, device: str, photos: Path,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device == "cuda" and torch.cuda.device_count() < processes:
@@ -84,7 +85,7 @@ def test_processes_end_with_the_weights_of_one(
     with torchrun(processes, "worker.py", str(processes), device, cwd=tmp_path) as job:
         _, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
-    monkeypatch.setattr("ddncodec.network.split_and_prune.MIN_PICKS", 1)
+    monkeypatch.setattr("ddncodec.network.paper.split_and_prune.MIN_PICKS", 1)
     alone = Trainer.create(tmp_path / "alone", Recipe(network, train), World(torch.device("cpu")))
     list(alone.run())
     ranks = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(processes)]

@@ -9,22 +9,22 @@ from copy import deepcopy
 import pytest
 import torch
 
-from ddncodec.network.config import NetworkConfig
-from ddncodec.network.generator import build
-from ddncodec.samplers import Chance
+from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.registry import build
+from ddncodec.samplers.streams import BatchStreams
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.estimate import estimate
 from ddncodec.training.recipe import Recipe
 
-NETWORK = NetworkConfig.default(64, 64, 32, channels=64, planes=0)
+NETWORK = SingleShotConfig.default(64, 64, 32, channels=64, planes=0)
 BATCH = 16
 # Two steps, after one of a small network that loads what the first step of a process loads.
 RUN = f"""
 from copy import deepcopy
 import torch
-from ddncodec.network.config import NetworkConfig
-from ddncodec.network.generator import build
-from ddncodec.samplers import Chance
+from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.registry import build
+from ddncodec.samplers.streams import BatchStreams
 
 def memory(name):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
@@ -36,14 +36,14 @@ def train(config, batch):
     for step in range(2):
         optimizer.zero_grad()
         images = torch.rand(batch, 3, config.resolution, config.resolution)
-        network.loss(images, 4.0, Chance(step, batch)).total.backward()
+        network.loss(images, 4.0, BatchStreams(step, batch)).total.backward()
         optimizer.step()
 
 torch.set_num_threads(1)
-train(NetworkConfig.default(2, 4, 8, channels=4, planes=0), 2)
+train(SingleShotConfig.default(2, 4, 8, channels=4, planes=0), 2)
 before = memory("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
-train(NetworkConfig.default({NETWORK.k}, {NETWORK.levels}, {NETWORK.resolution}, channels=64, planes=0), {BATCH})
+train(SingleShotConfig.default({NETWORK.k}, {NETWORK.levels}, {NETWORK.resolution}, channels=64, planes=0), {BATCH})
 print(memory("VmHWM") - before)
 """
 
@@ -67,7 +67,7 @@ def test_the_memory_of_a_run_on_cuda_is_estimated_within_a_fifth() -> None:
     optimizer = torch.optim.Adam(network.parameters())
     for step in range(2):
         optimizer.zero_grad()
-        network.loss(torch.rand(BATCH, 3, 32, 32, device=device), 4.0, Chance(step, BATCH)).total.backward()
+        network.loss(torch.rand(BATCH, 3, 32, 32, device=device), 4.0, BatchStreams(step, BATCH)).total.backward()
         optimizer.step()
     peak = torch.cuda.max_memory_allocated() - before
     del average
@@ -76,9 +76,10 @@ def test_the_memory_of_a_run_on_cuda_is_estimated_within_a_fifth() -> None:
 
 def test_flops_are_those_of_the_operations() -> None:
     """A convolution of 3×3 of C channels on P pixels, forward and twice as much backward, is most of a block."""
-    narrow, wide = (estimate(Recipe(NetworkConfig.default(2, 8, 16, channels=channels, planes=0), TrainConfig(batch=1)),
+    narrow, wide = (estimate(Recipe(SingleShotConfig.default(2, 8, 16, channels=channels, planes=0),
+                                    TrainConfig(batch=1)),
                              torch.device("cpu")) for channels in (32, 128))
     assert wide.flops_per_image == pytest.approx(16 * narrow.flops_per_image, rel=0.15)
     pixels = sum(stage.trunk**2 * len(stage.levels)
-                 for stage in NetworkConfig.default(2, 8, 16, channels=128, planes=0).stages)
+                 for stage in SingleShotConfig.default(2, 8, 16, channels=128, planes=0).stages)
     assert wide.flops_per_image == pytest.approx(3 * 2 * (2 * 9 * 128**2) * pixels, rel=0.15)

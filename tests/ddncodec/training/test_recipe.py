@@ -5,8 +5,8 @@ import tomllib
 import pytest
 import torch
 
-from ddncodec.network.config import NetworkConfig
-from ddncodec.network.generator import build
+from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.registry import build
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.recipe import SHIPPED, Recipe, read
 from ddncodec_cli.train import RECIPES
@@ -35,6 +35,6 @@ def test_the_command_names_the_recipes_that_ship() -> None:
 
 
 def test_a_recipe_survives_its_own_text() -> None:
-    recipe = Recipe(NetworkConfig.default(3, 40, 16, channels=8, planes=0),
+    recipe = Recipe(SingleShotConfig.default(3, 40, 16, channels=8, planes=0),
                     TrainConfig(data='a "quoted" \\ päth', lr=1e-7, node_lr=0.0, augment=None, compile=True))
     assert Recipe.of(tomllib.loads(recipe.to_toml())) == recipe

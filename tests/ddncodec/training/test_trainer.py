@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from ddncodec.errors import BadCheckpoint, InputMissing, NotFinite
-from ddncodec.network.config import AnyConfig, Condition, NetworkConfig, PrincipalConfig, RecurrentConfig
-from ddncodec.network.split_and_prune import MIN_PICKS
-from ddncodec.samplers import Chance
+from ddncodec.network.config import Condition, GeneratorConfig
+from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.split_and_prune import MIN_PICKS
+from ddncodec.network.principal.config import PrincipalConfig
+from ddncodec.samplers.streams import BatchStreams
 from ddncodec.training.checkpoint import load_state
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
@@ -22,8 +24,8 @@ from ddncodec.training.watch import BOARD_FOLDER, LOG_FILE, PREVIEW_FILE
 from ddncodec.weights import load_network, read_info
 
 CPU = World(torch.device("cpu"))
-PLANES = NetworkConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
-CONV = NetworkConfig.default(4, 12, 8, channels=8, planes=0)
+PLANES = SingleShotConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
+CONV = SingleShotConfig.default(4, 12, 8, channels=8, planes=0)
 TOLD = replace(CONV, condition=Condition("grey", 1))
 RECURRENT = RecurrentConfig(k=4, levels=6, resolution=8, leak=1, chain_dropout=0.1, widths=(8, 8))
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
@@ -63,7 +65,7 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("network", [PLANES, CONV, TOLD, RECURRENT])
 def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
-    network: AnyConfig, config: TrainConfig, tmp_path: Path
+    network: GeneratorConfig, config: TrainConfig, tmp_path: Path
 ) -> None:
     unbroken = Trainer.create(tmp_path / "unbroken", Recipe(network, config), CPU)
     # Make splits happen, and after the break too.
@@ -103,14 +105,14 @@ def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, 
 
 
 @pytest.mark.parametrize("network", [PLANES, CONV])
-def test_training_lowers_the_loss(network: NetworkConfig, config: TrainConfig, world: World, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(network: SingleShotConfig, config: TrainConfig, world: World, tmp_path: Path) -> None:
     run = replace(config, steps=100, lr=3e-3, node_lr=9e-3, save_every=100, validate_every=100)
     trainer = Trainer.create(tmp_path, Recipe(network, run), world)
     images = trainer.source.images(range(36)).to(world.device)
 
     def loss() -> float:
         with torch.no_grad():
-            return trainer.network.loss(images, run.final_weight, Chance(0, 36)).total.item()
+            return trainer.network.loss(images, run.final_weight, BatchStreams(0, 36)).total.item()
 
     before = loss()
     list(trainer.run())
@@ -151,7 +153,7 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, world: World, t
 @pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_trains_as_float32_does(
-    network: NetworkConfig | PrincipalConfig, precision: str, config: TrainConfig, world: World, tmp_path: Path
+    network: SingleShotConfig | PrincipalConfig, precision: str, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     losses = []
     for kind in ("float32", precision):
@@ -166,7 +168,7 @@ def test_half_precision_trains_as_float32_does(
 @pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
 @pytest.mark.parametrize("change", [{"accumulate": 3}, {"checkpoint_activations": True}], ids=str)
 def test_memory_is_saved_at_no_cost_in_the_result(
-    network: NetworkConfig | PrincipalConfig, change: dict[str, int], config: TrainConfig, world: World, tmp_path: Path
+    network: GeneratorConfig, change: dict[str, int], config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     run = replace(config, steps=4, head_steps=3, couple_images=40, augment=0.5)
     for name, settings in (("plain", {}), ("thrifty", change)):
@@ -177,7 +179,7 @@ def test_memory_is_saved_at_no_cost_in_the_result(
 
 
 @pytest.mark.parametrize("network", [PLANES, PRINCIPAL])
-def test_checkpointed_activations_are_not_kept(network: NetworkConfig | PrincipalConfig) -> None:
+def test_checkpointed_activations_are_not_kept(network: SingleShotConfig | PrincipalConfig) -> None:
     kept = [estimate(Recipe(network, TrainConfig(checkpoint_activations=flag)), CPU.device).activation_bytes
             for flag in (False, True)]
     assert kept[1] < 0.9 * kept[0]
@@ -196,7 +198,7 @@ def test_compiled_parts_train_alike(config: TrainConfig, world: World, tmp_path:
 
 @pytest.mark.parametrize(("network", "level"), [(CONV, 3), (PLANES, 9)])
 def test_a_loss_that_is_no_number_stops_the_run_at_its_level_and_keeps_the_last_state(
-    network: NetworkConfig, level: int, config: TrainConfig, world: World, tmp_path: Path
+    network: SingleShotConfig, level: int, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     trainer = Trainer.create(tmp_path, Recipe(network, config), world)
     stopped = trainer.run()
@@ -266,7 +268,7 @@ def test_the_board_gets_losses_usage_and_pictures(config: TrainConfig, tmp_path:
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("network", [PLANES, CONV, TOLD, RECURRENT, PRINCIPAL])
-def test_a_run_on_cuda_goes_on_on_the_cpu_and_learns_as_it(network: AnyConfig, config: TrainConfig, tmp_path: Path
+def test_a_run_on_cuda_goes_on_on_the_cpu_and_learns_as_it(network: GeneratorConfig, config: TrainConfig, tmp_path: Path
                                                            ) -> None:
     run = replace(config, head_steps=3, couple_images=40)
     losses = {}

@@ -2,105 +2,108 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ddncodec.network.config import NetworkConfig, RecurrentConfig
-from ddncodec.network.generator import build
-from ddncodec.network.sampled import BlockPass, Refinement, SampledGenerator
-from ddncodec.network.single_shot import SingleShotGenerator, cosine_planes
-from ddncodec.samplers import Chance, Guided, Replay, downsample
+from ddncodec.network.cosines import cosine_planes
+from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.generator import BlockPass, PaperGenerator
+from ddncodec.network.paper.single_shot import SingleShotGenerator
+from ddncodec.network.registry import build
+from ddncodec.pixels import downsample
+from ddncodec.samplers.guided import GuidedSampler
+from ddncodec.samplers.replay import ReplaySampler
+from ddncodec.samplers.streams import BatchStreams
 
 PIXEL = 2 / 255  # one 8-bit step, in the network's units
 
 CONFIGS = [
-    NetworkConfig.default(2, 100, 16, channels=8, planes=24),
-    NetworkConfig.default(2, 30, 8, channels=8, planes=0),
-    NetworkConfig.default(7, 20, 16, channels=8, planes=24),
-    NetworkConfig.default(64, 10, 16, channels=8, planes=0),
-    NetworkConfig.default(3, 1, 1, channels=4, planes=1),
+    SingleShotConfig.default(2, 100, 16, channels=8, planes=24),
+    SingleShotConfig.default(2, 30, 8, channels=8, planes=0),
+    SingleShotConfig.default(7, 20, 16, channels=8, planes=24),
+    SingleShotConfig.default(64, 10, 16, channels=8, planes=0),
+    SingleShotConfig.default(3, 1, 1, channels=4, planes=1),
 ]
 
 
 RECURRENT = RecurrentConfig(k=5, levels=7, resolution=8, leak=2, chain_dropout=0.0, widths=(4, 8))
 
 
-def network(config: NetworkConfig) -> SingleShotGenerator:
+def network(config: SingleShotConfig) -> SingleShotGenerator:
     """An untrained network whose corrections and gains are not the neutral ones that it starts from."""
     generator = sampled(config)
     assert isinstance(generator, SingleShotGenerator)
     return generator
 
 
-def sampled(config: NetworkConfig | RecurrentConfig) -> SampledGenerator:
+def sampled(config: SingleShotConfig | RecurrentConfig) -> PaperGenerator:
     torch.manual_seed(0)
     generator = build(config).eval()
-    assert isinstance(generator, SampledGenerator)
+    assert isinstance(generator, PaperGenerator)
     for module in generator.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=0.1)
     return generator
 
 
-def targets(config: NetworkConfig | RecurrentConfig, count: int) -> Tensor:
+def targets(config: SingleShotConfig | RecurrentConfig, count: int) -> Tensor:
     return torch.rand(count, 3, config.resolution, config.resolution) * 2 - 1
 
 
 def first_block(generator: SingleShotGenerator, target: Tensor) -> BlockPass:
-    block = next(iter(generator.blocks(Guided(target), len(target))))
-    assert isinstance(block, BlockPass)
-    return block
+    return next(iter(generator.blocks(GuidedSampler(target), len(target))))
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
 def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(
-    config: NetworkConfig | RecurrentConfig,
+    config: SingleShotConfig | RecurrentConfig,
 ) -> None:
     generator = sampled(config)
     encoded = generator.reconstruct(targets(config, 64))
     assert encoded.indices.shape == (64, config.levels)
     assert 0 <= encoded.indices.min() <= encoded.indices.max() < config.k
-    torch.testing.assert_close(generator.replay(encoded.indices).image, encoded.image, rtol=0, atol=PIXEL)
+    torch.testing.assert_close(generator.decode(encoded.indices), encoded.image, rtol=0, atol=PIXEL)
     for i in (0, 63):
-        alone = generator.replay(encoded.indices[i : i + 1]).image
+        alone = generator.decode(encoded.indices[i : i + 1])
         torch.testing.assert_close(alone, encoded.image[i : i + 1], rtol=0, atol=PIXEL)
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
 def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(
-    config: NetworkConfig | RecurrentConfig,
+    config: SingleShotConfig | RecurrentConfig,
 ) -> None:
     generator, target = sampled(config), targets(config, 3)
     whole = generator.reconstruct(target).indices
     for levels in {1, (config.levels + 1) // 2, config.levels}:
         part = generator.reconstruct(target, levels)
         assert torch.equal(part.indices, whole[:, :levels])
-        torch.testing.assert_close(generator.replay(whole[:, :levels]).image, part.image, rtol=0, atol=PIXEL)
+        torch.testing.assert_close(generator.decode(whole[:, :levels]), part.image, rtol=0, atol=PIXEL)
         assert part.image.shape == target.shape
 
 
 def test_every_level_takes_the_proposal_nearest_to_the_target() -> None:
     config = CONFIGS[2]
     generator, target = network(config), targets(config, 4)
-    sampler = Guided(target)
+    sampler = GuidedSampler(target)
     for block in generator.blocks(sampler, 4):
-        if isinstance(block, Refinement):
+        if block.picks is None:
             continue
-        features, nodes, scale = block.proposals.features, block.proposals.nodes, block.proposals.scale
-        residual = downsample(target, block.before.shape[-1]) - block.before
+        offered, picks = block.picks.proposals, block.picks.choice.indices
+        features, nodes, scale = offered.features, offered.nodes, offered.scale
+        residual = downsample(target, offered.prediction.shape[-1]) - offered.prediction
         for level in range(len(nodes)):
             proposals = torch.stack([features.render(nodes[level, k] * scale[:, level, None, None])
                                      for k in range(config.k)], 1)
             distances = (residual[:, None] - proposals).square().sum((2, 3, 4))
-            assert torch.equal(distances.argmin(1), block.indices[:, level])
-            residual = residual - proposals[torch.arange(4), block.indices[:, level]]
+            assert torch.equal(distances.argmin(1), picks[:, level])
+            residual = residual - proposals[torch.arange(4), picks[:, level]]
 
 
 def test_learning_residual_the_errors_told_are_those_of_the_images_drawn() -> None:
     config = CONFIGS[0]
     generator, target = network(config), targets(config, 4)
-    for block in generator.blocks(Guided(target), 4):
-        if isinstance(block, BlockPass):
-            here = downsample(target, block.after.shape[-1])
-            drawn = (here - block.after).square().mean((1, 2, 3))
-            torch.testing.assert_close(block.errors(here)[:, -1], drawn, rtol=1e-4, atol=1e-5)
+    for block in generator.blocks(GuidedSampler(target), 4):
+        if block.picks is not None:
+            here = downsample(target, block.prediction.shape[-1])
+            drawn = (here - block.prediction).square().mean((1, 2, 3))
+            torch.testing.assert_close(block.picks.errors(here)[:, -1], drawn, rtol=1e-4, atol=1e-5)
 
 
 def test_leak_conditions_what_follows_and_takes_no_part_in_the_choice_or_its_error() -> None:
@@ -111,19 +114,20 @@ def test_leak_conditions_what_follows_and_takes_no_part_in_the_choice_or_its_err
     with torch.no_grad():
         generator.layers[0].nodes[:, :, 3:] += 5
     leaked = first_block(generator, target)
-    assert torch.equal(first.indices, leaked.indices)
-    assert torch.equal(first.after, leaked.after)
-    assert torch.equal(first.errors(first.after), leaked.errors(leaked.after))
+    assert first.picks is not None
+    assert leaked.picks is not None
+    assert torch.equal(first.picks.choice.indices, leaked.picks.choice.indices)
+    assert torch.equal(first.prediction, leaked.prediction)
+    assert torch.equal(first.picks.errors(first.prediction), leaked.picks.errors(leaked.prediction))
     assert not torch.equal(generator.reconstruct(target).image, later)
 
 
 def test_chain_dropout_picks_at_random_as_often_as_asked_and_says_where() -> None:
     config = CONFIGS[2]
     generator = network(config)
-    sampler = Guided(targets(config, 200), 0.3, Chance(0, 200))
-    blocks = list(generator.blocks(sampler, 200))
-    guided = torch.cat([block.guided for block in blocks if isinstance(block, BlockPass)
-                        and block.guided is not None], 1)
+    sampler = GuidedSampler(targets(config, 200), chain_dropout=0.3, streams=BatchStreams(0, 200))
+    picks = [block.picks for block in generator.blocks(sampler, 200) if block.picks is not None]
+    guided = torch.cat([one.choice.guided for one in picks if one.choice.guided is not None], 1)
     assert abs(1 - guided.float().mean().item() - 0.3) < 0.03
 
 
@@ -131,9 +135,9 @@ def test_replay_renders_no_proposal_that_was_not_picked(monkeypatch: pytest.Monk
     config = CONFIGS[0]
     generator = network(config)
     indices = generator.reconstruct(targets(config, 2)).indices
-    for name in ("ddncodec.samplers.nearest_path", "ddncodec.network.sampled.path_errors"):
+    for name in ("ddncodec.network.paper.ddl.nearest_path", "ddncodec.network.paper.ddl.path_errors"):
         monkeypatch.setattr(name, lambda *_: pytest.fail("replay searched"))
-    generator.run(Replay(indices), 2)
+    generator.run(ReplaySampler(indices), 2)
 
 
 def test_counters_are_part_of_the_state() -> None:
@@ -149,13 +153,13 @@ def test_cosine_planes_are_orthonormal_and_start_with_the_constant_one() -> None
 
 def test_the_recurrent_generator_picks_the_nearest_of_what_its_one_set_of_nodes_draws() -> None:
     generator, target = sampled(RECURRENT), targets(RECURRENT, 3)
-    for block in generator.blocks(Guided(target), 3):
-        assert isinstance(block, BlockPass)
-        assert block.layers is generator.layers[0]
-        nodes = block.proposals.nodes[0]  # (K, 3, C)
-        drawn = torch.stack([block.proposals.features.render(node.expand(3, -1, -1)) for node in nodes], 1)
-        errors = (block.before[:, None] + drawn - target[:, None]).square().sum((2, 3, 4))
-        assert torch.equal(block.indices[:, 0], errors.argmin(1))
+    for block in generator.blocks(GuidedSampler(target), 3):
+        assert block.picks is not None
+        offered = block.picks.proposals
+        assert offered.nodes.data_ptr() == generator.layers[0].nodes.data_ptr()
+        drawn = torch.stack([offered.features.render(node.expand(3, -1, -1)) for node in offered.nodes[0]], 1)
+        errors = (offered.prediction[:, None] + drawn - target[:, None]).square().sum((2, 3, 4))
+        assert torch.equal(block.picks.choice.indices[:, 0], errors.argmin(1))
 
 
 def test_picks_of_all_levels_count_for_the_nodes_that_levels_share() -> None:

@@ -1,7 +1,7 @@
 import torch
 
-from ddncodec.network.layer import DiscreteDistributionLayers
-from ddncodec.network.split_and_prune import MIN_PICKS, split_and_prune
+from ddncodec.network.paper.ddl import DiscreteDistributionLayers
+from ddncodec.network.paper.split_and_prune import MIN_PICKS, split_and_prune
 
 
 def layer(usage: list[list[float]]) -> DiscreteDistributionLayers:
@@ -22,7 +22,7 @@ def test_a_node_with_more_than_two_kths_of_the_picks_splits_onto_the_least_used(
     ddl = layer([[1, 1, 1, 1], [0.6, 2.6, 0.6, 0.59]])  # of 4: more than 2/4, none below 0.5/4
     before = ddl.nodes.clone()
     splits = split_and_prune(ddl)
-    assert [t.tolist() for t in splits] == [[1], [1], [3]]
+    assert [t.tolist() for t in (splits.level, splits.split, splits.pruned)] == [[1], [1], [3]]
     assert torch.equal(ddl.nodes[0], before[0])
     assert torch.equal(ddl.nodes[1, :3], before[1, :3])
     copy, original = ddl.nodes[1, 3], before[1, 1]
@@ -32,7 +32,7 @@ def test_a_node_with_more_than_two_kths_of_the_picks_splits_onto_the_least_used(
 
 def test_a_node_with_less_than_half_a_kth_of_the_picks_gives_way() -> None:
     splits = split_and_prune(layer([[1.4, 1.2, 1.1, 0.3]]))
-    assert [t.tolist() for t in splits] == [[0], [0], [3]]
+    assert [t.tolist() for t in (splits.level, splits.split, splits.pruned)] == [[0], [0], [3]]
 
 
 def test_the_halves_share_the_count_of_the_node_that_split() -> None:

@@ -3,18 +3,18 @@ from itertools import product
 import pytest
 import torch
 
-from ddncodec.evaluation.metrics import mean_psnr
-from ddncodec.network.config import NetworkConfig
-from ddncodec.network.single_shot import SingleShotGenerator
-from ddncodec.pixels import to_pixels
-from ddncodec.training.start import (
+from ddncodec.metrics.distortion import mean_psnr
+from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.single_shot import SingleShotGenerator
+from ddncodec.network.paper.start import (
+    _first,
     _principal_planes,
     fit_levels,
     lloyd,
     prime_factors,
-    sample_size,
-    start_from_data,
+    start,
 )
+from ddncodec.pixels import to_pixels
 
 
 def smooth_images(count: int, side: int) -> torch.Tensor:
@@ -55,12 +55,12 @@ def test_k_of_several_factors_is_as_good_as_its_factors_in_a_row() -> None:
 def test_a_network_started_from_data_is_a_codec_before_its_first_step() -> None:
     images = smooth_images(600, 16)
     torch.manual_seed(0)
-    network = SingleShotGenerator(NetworkConfig.default(2, 96, 16, channels=8, planes=32))
+    network = SingleShotGenerator(SingleShotConfig.default(2, 96, 16, channels=8, planes=32))
     quality = []
     for _ in range(2):
         decoded = network.reconstruct(images[500:]).image
         quality.append(mean_psnr(to_pixels(images[500:]), to_pixels(decoded)))
-        start_from_data(network, images[:500])
+        start(network, iter(images[:500].split(250)))
     assert quality[1] > quality[0] + 5
     assert quality[1] > 20
     stage = network.config.stages[-1]
@@ -71,7 +71,7 @@ def test_a_network_started_from_data_is_a_codec_before_its_first_step() -> None:
 def test_a_randomised_search_finds_the_planes_of_large_images_too(monkeypatch: pytest.MonkeyPatch) -> None:
     residual = smooth_images(200, 16)
     exact = _principal_planes(residual, 10)
-    monkeypatch.setattr("ddncodec.training.start.EXACT_PLANES", 0)
+    monkeypatch.setattr("ddncodec.network.paper.start.EXACT_PLANES", 0)
     found = _principal_planes(residual, 10)
     torch.testing.assert_close(found @ found.T, torch.eye(10), rtol=0, atol=1e-4)
     torch.testing.assert_close((found @ exact.T).square().sum(), torch.tensor(10.0), rtol=0.02, atol=0)
@@ -79,5 +79,8 @@ def test_a_randomised_search_finds_the_planes_of_large_images_too(monkeypatch: p
     torch.testing.assert_close(few @ few.T, torch.eye(10), rtol=0, atol=1e-4)
 
 
-def test_the_sample_fits_in_memory_at_any_resolution() -> None:
-    assert [sample_size(10_000, side) for side in (8, 64, 256)] == [10_000, 10_000, 1365]
+def test_no_more_images_are_taken_than_fit_in_memory() -> None:
+    taken = iter(torch.arange(12.0).split(5))
+    assert _first(taken, 7).tolist() == list(range(7))
+    assert len(next(taken)) == 2  # what is not needed is not drawn
+    assert len(_first(iter(torch.arange(12.0).split(5)), 100)) == 12

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec.errors import BadCheckpoint
-from ddncodec.network import generator
-from ddncodec.network.config import PrincipalConfig, config_from_json
-from ddncodec.network.coupling import Codebook, Trellis, all_picks
-from ddncodec.network.generator import build
-from ddncodec.network.principal import Head, PrincipalGenerator
-from ddncodec.network.spectrum import Spectrum
-from ddncodec.network.trees import Cells, SplitTrees
-from ddncodec.samplers import Chance
-from ddncodec.training.principal_start import couple, fit_axes, fit_head, start_principal
+from ddncodec.network.principal.axes import PrincipalAxes
+from ddncodec.network.principal.config import PrincipalConfig
+from ddncodec.network.principal.coupling import Codebook, Trellis, all_picks
+from ddncodec.network.principal.generator import PrincipalGenerator
+from ddncodec.network.principal.heads import Head
+from ddncodec.network.principal.start import couple, fit_axes, fit_head, start
+from ddncodec.network.principal.trees import Cells, SplitTrees
+from ddncodec.network.registry import build, config_from_json
+from ddncodec.samplers.streams import BatchStreams
 from ddncodec.weights import FORMAT, load_network, read_info
 
 SMALL = PrincipalConfig(k=2, resolution=16, axes=40, coded_axes=24, depth=5, frequencies=(60, 20, 10), width=16,
@@ -41,10 +41,9 @@ def network(request: pytest.FixtureRequest) -> PrincipalGenerator:
     """Fitted to data, its heads made to say something, and coupled."""
     torch.manual_seed(0)
     generator = PrincipalGenerator(request.param)
-    start_principal(generator, iter(torch.split(faces(1500), 500)), 30)
+    start(generator, iter(torch.split(faces(1500), 500)), 30)
+    couple(generator, iter([faces(1500)]))
     with torch.no_grad():
-        coefficients = generator.spectrum.analyse(faces(1500))
-        couple(generator, coefficients)
         if generator.refiner is not None:
             torch.nn.init.normal_(generator.refiner.leave.weight, std=0.01)
     return generator.requires_grad_(False).eval()
@@ -62,9 +61,9 @@ def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(networ
         assert encoded.indices.shape == (20, network.config.levels)
         assert (encoded.indices >= 0).all()
         assert (encoded.indices < network.config.k).all()
-        torch.testing.assert_close(network.replay(encoded.indices).image, encoded.image)
+        torch.testing.assert_close(network.decode(encoded.indices), encoded.image)
         for i in range(3):
-            alone = network.replay(encoded.indices[i : i + 1]).image
+            alone = network.decode(encoded.indices[i : i + 1])
             torch.testing.assert_close(alone[0], encoded.image[i], atol=1e-5, rtol=0)
 
 
@@ -72,7 +71,7 @@ def test_a_prefix_of_the_picks_decodes_and_more_picks_decode_better(network: Pri
     images, levels = faces(1700)[1500:], network.config.levels
     indices = network.reconstruct(images).indices
     parts = [max(1, levels * part // 5) for part in range(1, 6)]
-    errors = [(network.replay(indices[:, :part]).image - images).square().mean().item() for part in parts]
+    errors = [(network.decode(indices[:, :part]) - images).square().mean().item() for part in parts]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 4
 
@@ -109,7 +108,7 @@ def test_a_head_learns_what_is_missing_and_how_much() -> None:
 def test_gradients_reach_heads_and_steps(network: PrincipalGenerator) -> None:
     trained = build(network.config)
     trained.load_state_dict(network.state_dict())
-    trained.loss(faces(8), 4.0, Chance(0, 8)).total.backward()
+    trained.loss(faces(8), 4.0, BatchStreams(0, 8)).total.backward()
     gradients = {name: parameter.grad for name, parameter in trained.named_parameters()}
     assert all(gradient is not None for gradient in gradients.values())
     for name in ("trees.steps", "heads.0.mean.weight", "heads.0.log_scale.1.weight"):
@@ -117,7 +116,7 @@ def test_gradients_reach_heads_and_steps(network: PrincipalGenerator) -> None:
 
 
 def test_coefficients_keep_distances_and_come_back() -> None:
-    spectrum = Spectrum(8, 192, (64, 64, 64))
+    spectrum = PrincipalAxes(8, 192, (64, 64, 64))
     spectrum.colours.copy_(torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q)
     spectrum.mean.uniform_(-1, 1)
     images = faces(6, 8)
@@ -150,7 +149,7 @@ def test_cells_are_split_by_falling_gain_whatever_the_batch() -> None:
 
 
 def test_viterbi_finds_the_best_picks_of_all() -> None:
-    generator, trellis = torch.Generator().manual_seed(0), Trellis()
+    generator, trellis = torch.Generator().manual_seed(0), Trellis(12)
     residual, dither = torch.randn(12, 9, generator=generator), torch.rand(12, 9, generator=generator)
     steps = torch.randn(12, 9, 2, generator=generator)
     every = torch.tensor(list(product((0, 1), repeat=9)))
@@ -166,6 +165,17 @@ def test_viterbi_finds_the_best_picks_of_all() -> None:
     greedy = trellis.nearest(residual, steps, dither, greedy=True)
     first = (residual[:, 0] + dither[:, 0])[:, None] - steps[:, 0]  # the first state shifts down
     assert torch.equal(greedy[:, 0], first.abs().argmin(1))
+
+
+def test_the_trellis_shifts_are_those_of_walking_through_its_states() -> None:
+    trellis = Trellis(72)
+    picks = torch.randint(2, (500, 72), generator=torch.Generator().manual_seed(0))
+    state, walked = torch.zeros(500, dtype=torch.int64), []
+    for pick in picks.unbind(1):
+        walked.append(trellis.shift[state])
+        state = trellis.following[state, pick]
+    assert torch.equal(trellis.shifts(picks), torch.stack(walked, 1))
+    assert torch.equal(trellis.shifts(picks[:, :7]), torch.stack(walked[:7], 1))
 
 
 def test_a_codebooks_nearest_node_is_the_nearest_of_all_k() -> None:
@@ -208,7 +218,7 @@ def test_a_file_cannot_promise_more_heads_than_it_holds(tmp_path: Path, monkeypa
     path = tmp_path / "many.safetensors"
     metadata = {"format": FORMAT, "name": "many", "config": config.to_json()}
     save_file({"deviation": torch.ones(5001, SMALL.axes).half()}, path, metadata)
-    monkeypatch.setattr(generator, "build", lambda config: pytest.fail("it was laid out"))
+    monkeypatch.setattr("ddncodec.weights.build", lambda config: pytest.fail("it was laid out"))
     with pytest.raises(BadCheckpoint, match="not those of its configuration"):
         load_network(read_info(path))
 
@@ -220,7 +230,7 @@ def test_a_refiner_learns_what_the_axes_cannot_draw() -> None:
     board = ((torch.arange(16)[:, None] + torch.arange(16)) % 2 * 2 - 1).float()
     images = faces(600) * 0.7
     images = images + 0.3 * images.mean((1, 2, 3), keepdim=True).abs() * board
-    start_principal(network, iter([images]), 20)
+    start(network, iter([images]), 20)
     assert network.refiner is not None
     optimizer = torch.optim.Adam(network.refiner.parameters(), 3e-3)
 
@@ -231,7 +241,7 @@ def test_a_refiner_learns_what_the_axes_cannot_draw() -> None:
     trees = network.trees.steps.clone()
     for step in range(60):
         optimizer.zero_grad()
-        network.loss(images[100:], 4.0, Chance(step, 500)).total.backward()
+        network.loss(images[100:], 4.0, BatchStreams(step, 500)).total.backward()
         optimizer.step()
     assert torch.equal(network.trees.steps, trees)
     assert all(error(levels) < 0.9 * old for levels, old in zip((30, 60), before, strict=True))

@@ -1,0 +1,99 @@
+"""What the paper's two generators share: blocks of DDLs, run one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ddncodec.network.base import Drawn, Generator, Loss, NodeSplits
+from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers, Picks
+from ddncodec.network.paper.split_and_prune import split_and_prune
+from ddncodec.pixels import downsample
+from ddncodec.samplers.guided import GuidedSampler
+from ddncodec.samplers.protocol import Sampler
+from ddncodec.samplers.streams import BatchStreams
+
+
+class BlockPass(NamedTuple):
+    """One block of a pass. prediction: (B, 3, r, r), after it. picks: None of a block that only refines."""
+
+    prediction: Tensor
+    picks: Picks | None
+
+
+class PaperGenerator(Generator):
+    """A generator of DDLs. start_outputs: (3 + leak, 1, 1), the outputs before the first level."""
+
+    config: SingleShotConfig | RecurrentConfig
+    start_outputs: nn.Parameter
+
+    def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
+               ) -> Iterator[BlockPass]:
+        """One pass over `batch` images, block by block; it stops after `levels` levels, by default all."""
+        raise NotImplementedError
+
+    def target(self, images: Tensor) -> Tensor:
+        return images
+
+    def picks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
+              ) -> Iterator[Tensor]:
+        left = self.config.levels if levels is None else levels
+        for block in self.blocks(sampler, batch, levels, condition):
+            if block.picks is not None:
+                yield block.picks.choice.indices
+                left -= block.picks.choice.indices.shape[1]
+                if not left:
+                    return  # what would only refine the image
+
+    def run(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None) -> Drawn:
+        self.check(condition=condition)
+        indices, image = [], self.start_outputs[None, :IMAGE_CHANNELS].expand(batch, -1, -1, -1)
+        for block in self.blocks(sampler, batch, levels, condition):
+            image = block.prediction
+            if block.picks is not None:
+                indices.append(block.picks.choice.indices)
+        side = self.config.resolution
+        if image.shape[-1] != side:
+            image = functional.interpolate(image, size=side, mode="bicubic")
+        return Drawn(image.clamp(-1, 1), torch.cat(indices, 1))
+
+    def loss(self, images: Tensor, final_weight: float, streams: BatchStreams, condition: Tensor | None = None) -> Loss:
+        """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted.
+
+        A node that chain dropout picked is not drawn towards a target that it is not the nearest to: its error counts
+        as none.
+        """
+        sampler = GuidedSampler(images, chain_dropout=self.config.chain_dropout, streams=streams)
+        passes = []
+        for prediction, picks in self.blocks(sampler, len(images), condition=condition):
+            if picks is not None and picks.choice.guided is not None:
+                passes.append((picks.errors(downsample(images, prediction.shape[-1])), *picks.choice))
+        errors, indices, guided = (torch.cat(parts, 1) for parts in zip(*passes, strict=True))
+        final = functional.mse_loss(prediction.float(), images)
+        levels = torch.cat([errors.mean(0), final[None]]).detach()
+        return Loss((errors * guided).mean() + final_weight * final, levels, indices, guided)
+
+    @property
+    def layers(self) -> list[DiscreteDistributionLayers]:
+        """The DDLs of each block, in the order of the levels."""
+        return [module for module in self.modules() if isinstance(module, DiscreteDistributionLayers)]
+
+    @property
+    def nodes(self) -> list[nn.Parameter]:
+        return [layer.nodes for layer in self.layers]
+
+    def picks_by_layer(self, counts: Tensor) -> Sequence[Tensor]:
+        """How often the nodes of each of `layers` were picked, of what the L levels picked, (L, K, classes)."""
+        return torch.split(counts, [layer.levels for layer in self.layers])
+
+    def split_and_prune(self, counts: Tensor, generator: torch.Generator) -> Sequence[NodeSplits]:
+        splits = []
+        for layer, picks in zip(self.layers, self.picks_by_layer(counts), strict=True):
+            layer.usage += picks
+            splits.append(split_and_prune(layer, generator))
+        return splits
