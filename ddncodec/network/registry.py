@@ -17,15 +17,13 @@ from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
 from ddncodec.network.principal.config import PrincipalConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ddncodec.network.base import Generator
 
     # Fits an untrained network to images, given some (b, 3, R, R) in [−1, 1] at a time; the number is of the steps of
     # gradient descent for each part that is fitted so.
-    Start = Callable[[Any, Iterator[Tensor], int], None]
+    Start = Callable[[Any, Iterator[Any], int], None]
     # Lets a network's picks depend on one another, given images as in Start.
-    Couple = Callable[[Any, Iterator[Tensor]], None]
+    Couple = Callable[[Any, Iterator[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)

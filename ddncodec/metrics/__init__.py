@@ -1,0 +1,1 @@
+"""How near pictures are to others: PSNR, SSIM, features of faces, and the Fréchet distance."""
