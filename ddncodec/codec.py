@@ -151,7 +151,7 @@ class Codec:
 
     def _require_unconditional(self) -> None:
         if self.info.config.condition is not None:
-            raise UnknownWeights(f"{self.info.name} wants to be told each image's {self.info.config.condition.kind}, "
+            raise UnknownWeights(f"{self.info.name} needs each image's {self.info.config.condition.kind}, "
                                  f"which a .ddn file does not hold")
 
     def to_stream(self, picture: Picture, latent: Latent, comment: str | None = None) -> Stream:

@@ -22,6 +22,7 @@ from torch import Tensor
 import ddncodec
 from ddncodec import Codec, Latent, api, codec, container
 from ddncodec.errors import UnknownWeights, UnreadableImage
+from ddncodec.guides import Guide, Objective
 from ddncodec.images import Picture, Pixels, srgb_pixels
 from ddncodec.inputs import AnyImage
 from ddncodec.network.base import Generator
@@ -51,9 +52,11 @@ def as_tensor(pixels: Pixels) -> Tensor:
 # Names and their examples.
 
 
-@pytest.mark.parametrize("name", ddncodec.__all__)
-def test_every_public_name_is_documented_with_an_example_that_works(name: str) -> None:
-    value = getattr(ddncodec, name)
+PUBLIC = {name: getattr(ddncodec, name) for name in ddncodec.__all__} | {"Guide": Guide, "Objective": Objective}
+
+
+@pytest.mark.parametrize(("name", "value"), PUBLIC.items())
+def test_every_public_name_is_documented_with_an_example_that_works(name: str, value: object) -> None:
     found = [test for test in doctest.DocTestFinder().find(value, name, globs={}) if test.examples]
     assert found
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
@@ -75,7 +78,7 @@ def public_callables() -> Iterator[tuple[str, object]]:
 @pytest.mark.parametrize(("name", "value"), [*public_callables()])
 def test_every_argument_and_result_of_a_public_name_is_documented(name: str, value: object) -> None:
     text = inspect.getdoc(value) or ""
-    if "see `" in text:  # one for a batch of one
+    if "see `" in text:  # the arguments are explained there
         return
     if name != "DdnError":
         for argument in inspect.signature(value).parameters:  # type: ignore[arg-type]

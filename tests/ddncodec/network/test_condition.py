@@ -91,7 +91,7 @@ def test_a_conditional_network_survives_its_file_and_others_have_no_condition_in
     loaded = load_network(read_info(tmp_path / "weights.safetensors"))
     assert loaded.config == generator.config
     codec = load_model(str(tmp_path / "weights.safetensors"), "cpu")
-    with pytest.raises(UnknownWeights, match="told each image's class"):
+    with pytest.raises(UnknownWeights, match="needs each image's class"):
         codec.encode(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UnknownWeights):
         codec.decode(Latent((0,) * 12, 4))
