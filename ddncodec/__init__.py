@@ -1,31 +1,48 @@
 """ddncodec: a neural image codec on Discrete Distribution Networks.
 
     import ddncodec
+    data = ddncodec.encode(image)               # NumPy, PIL or torch → the bytes of a .ddn file
+    image = ddncodec.decode(data)               # H×W×3 uint8
     codec = ddncodec.load_model("binddn")
-    latent = codec.encode(pixels)               # H×W×3 uint8 → 1,152 picks, 144 bytes
+    latent = codec.encode(image)                # 1,152 picks, 144 bytes
     image = codec.decode(latent.prefix(576))    # any prefix is a coarser image
-    data = ddncodec.encode(pixels)              # the bytes of a .ddn file; ddncodec.decode(data)
 
 torch is imported on the first use of what needs it, so that looking at a file takes milliseconds.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ddncodec.errors import DdnError
 from ddncodec.latent import Latent
 
 if TYPE_CHECKING:
-    from ddncodec.codec import Codec, decode, encode, load_model
+    from ddncodec.api import decode, decode_batch, encode, encode_batch
+    from ddncodec.codec import Codec, load_model
+    from ddncodec.generate import Drawn, guide, sample
+    from ddncodec.zoo import list_models
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "DdnError", "Latent", "decode", "encode", "load_model"]
+__all__ = [
+    "Codec", "DdnError", "Drawn", "Latent", "decode", "decode_batch", "encode", "encode_batch", "guide", "list_models",
+    "load_model", "sample",
+]
+_HOMES = {
+    "api": ("decode", "decode_batch", "encode", "encode_batch"),
+    "codec": ("Codec", "load_model"),
+    "generate": ("Drawn", "guide", "sample"),
+    "zoo": ("list_models",),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from ddncodec import codec
-
-        return getattr(codec, name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"ddncodec.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

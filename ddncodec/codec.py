@@ -1,17 +1,20 @@
-"""Codec: image <-> latent <-> bytes, with one network. Batches are for speed: they change no result."""
+"""Codec: images <-> latents <-> streams, with one network."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from os import PathLike
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ddncodec import container, zoo
+from ddncodec import zoo
 from ddncodec.container import Stream
 from ddncodec.errors import UnknownWeights
 from ddncodec.images import Picture, Pixels, fit
+from ddncodec.inputs import AnyImage, pixels_of_batch
 from ddncodec.latent import Latent
 from ddncodec.network.base import Generator
 from ddncodec.pixels import to_pixels, to_tensor
@@ -19,13 +22,41 @@ from ddncodec.weights import WeightsInfo, load_network
 
 
 class Codec:
-    """A network that encodes and decodes, and the id of its weights that streams name.
+    """A network that encodes images to latents and decodes them; `load_model` makes one.
 
-    Images are H×W×3 uint8 arrays in sRGB, of any size: they are fitted to the network's resolution.
+    An image is a NumPy array of uint8 (H×W×3, H×W grey, or H×W×4, RGBA, seen over white), a PIL image of any mode, or
+    a torch tensor (3×H×W, floating-point in [0, 1]); in sRGB and of any size. It is rounded to 8 bits and fitted to
+    the network's resolution, so that the same picture has the same latent in whichever of these it comes.
+
+    A batch of N images is a list of them, an array N×H×W×3 or a tensor N×3×H×W. It is faster than one by one; memory
+    grows with N, and 64 is a good number. Results in a batch may differ from those alone in a near-tie of two proposals
+    (encoding) or by 1 in 8 bits (decoding).
+
+    Encoding and decoding by a conditional network raise UnknownWeights: a latent does not hold the condition.
+
+    Args:
+        network: In evaluation mode; it is moved to the device.
+        info: What its weights file says of itself.
+        device: Where it runs.
+
+    Examples:
+        >>> import ddncodec, numpy as np, torch
+        >>> codec = ddncodec.load_model("binddn")
+        >>> codec.resolution, codec.k, codec.levels
+        (64, 2, 1152)
+        >>> latents = codec.encode_batch(torch.rand(2, 3, 64, 64), levels=576)
+        >>> [image.shape for image in codec.decode_batch(latents)]
+        [(64, 64, 3), (64, 64, 3)]
+        >>> codec.decode_tensor(latents).shape
+        torch.Size([2, 3, 64, 64])
     """
 
     def __init__(self, network: Generator, info: WeightsInfo, device: torch.device) -> None:
         self.network, self.info, self.device = network.to(device), info, device
+
+    def __repr__(self) -> str:
+        return (f"<Codec {self.info.name!r} {self.info.id.hex()}: {self.resolution}×{self.resolution}, K = {self.k}, "
+                f"L = {self.levels}, on {self.device}>")
 
     @property
     def levels(self) -> int:
@@ -33,55 +64,126 @@ class Codec:
         return self.info.config.levels
 
     @property
+    def k(self) -> int:
+        """K, the number of proposals of a level."""
+        return self.info.config.k
+
+    @property
     def resolution(self) -> int:
-        """The side of the network's square images, in pixels."""
+        """R, the side of the network's square images, in pixels."""
         return self.info.config.resolution
 
-    def encode(self, image: Pixels, levels: int | None = None, effort: int | None = None) -> Latent:
-        """The latent of an image, or its first `levels` levels (1 to L; ValueError); the highest effort by default."""
+    def encode(self, image: AnyImage, levels: int | None = None, effort: int | None = None) -> Latent:
+        """The latent of an image; see `encode_batch`."""
         return self.encode_batch([image], levels, effort)[0]
 
     def decode(self, latent: Latent) -> Pixels:
-        """The image of a latent or of a prefix of one: R×R×3 uint8. Raises UnknownWeights if it is not ours."""
+        """The image of a latent; see `decode_batch`."""
         return self.decode_batch([latent])[0]
 
-    def encode_batch(self, images: Sequence[Pixels], levels: int | None = None,
-                     effort: int | None = None) -> list[Latent]:
-        """`encode` for several images at once. Raises UnknownWeights for a conditional network, as decoding does."""
+    def encode_batch(self, images: Iterable[AnyImage], levels: int | None = None, effort: int | None = None
+                     ) -> list[Latent]:
+        """The latents of images.
+
+        Args:
+            images: N of any sizes; the class says what an image and a batch are.
+            levels: How many to encode, 1 to L: the first ones, a coarser image. None: all L.
+            effort: How hard to search: 1, the nearest proposal of each level, as in the paper; 2, the best picks of a
+                whole block, where the network has a trellis. It costs encode time alone. None: the network's highest.
+
+        Returns:
+            N latents of so many levels.
+
+        Raises:
+            TypeError: An image is of another kind.
+            ValueError: An image has another shape or range; levels or effort is out of range.
+            UnreadableImage: A PIL image cannot be decoded.
+        """
+        self._require_unconditional()
         if levels is not None and not 1 <= levels <= self.levels:
             raise ValueError(f"levels must be 1 to {self.levels}, not {levels}")
-        self._require_unconditional()
-        if not images:
+        fitted = [fit(pixels, self.resolution) for pixels in pixels_of_batch(images)]
+        if not fitted:
             return []
-        fitted = np.stack([fit(_checked(image), self.resolution) for image in images])
-        indices = self.network.encode(to_tensor(fitted).to(self.device), levels,
-                                      self.network.max_effort if effort is None else effort)
-        return [Latent(tuple(row), self.info.config.k) for row in indices.tolist()]
+        effort = self.network.max_effort if effort is None else effort
+        indices = self.network.encode(to_tensor(np.stack(fitted)).to(self.device), levels, effort)
+        return Latent.from_tensor(indices, self.k)
 
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
-        """`decode` for several latents at once, of any lengths."""
+        """The images of latents.
+
+        Args:
+            latents: N of this network, each whole or a prefix.
+
+        Returns:
+            N images, R×R×3, uint8.
+
+        Raises:
+            UnknownWeights: A latent has another K, or more levels than the network.
+        """
+        return list(to_pixels(self._decode(latents)))
+
+    def decode_tensor(self, latents: Sequence[Latent]) -> Tensor:
+        """The images of latents, not rounded to 8 bits.
+
+        Args:
+            latents: As in `decode_batch`.
+
+        Returns:
+            (N, 3, R, R), float32 in [0, 1], on the codec's device.
+
+        Raises:
+            UnknownWeights: As in `decode_batch`.
+        """
+        return ((self._decode(latents) + 1) / 2).clamp(0, 1)
+
+    def _decode(self, latents: Sequence[Latent]) -> Tensor:
+        """As the network has them, (N, 3, R, R) in [−1, 1] or slightly beyond."""
         self._require_unconditional()
         for latent in latents:
             self.info.check_latent(latent)
-        images: dict[int, Pixels] = {}
-        for levels in sorted({latent.levels for latent in latents}):
-            rows = [i for i, latent in enumerate(latents) if latent.levels == levels]
-            indices = torch.tensor([latents[i].indices for i in rows], device=self.device)
-            images |= dict(zip(rows, to_pixels(self.network.decode(indices)), strict=True))
-        return [images[i] for i in range(len(latents))]
+        images = torch.empty(len(latents), 3, self.resolution, self.resolution, device=self.device)
+        for levels in {latent.levels for latent in latents}:
+            rows = [row for row, latent in enumerate(latents) if latent.levels == levels]
+            indices = Latent.stack([latents[row] for row in rows]).to(self.device)
+            images[rows] = self.network.decode(indices)
+        return images
 
     def _require_unconditional(self) -> None:
         if self.info.config.condition is not None:
-            raise UnknownWeights(f"{self.info.name} wants to be told each image's {self.info.config.condition.kind}, "
+            raise UnknownWeights(f"{self.info.name} needs each image's {self.info.config.condition.kind}, "
                                  f"which a .ddn file does not hold")
 
     def to_stream(self, picture: Picture, latent: Latent, comment: str | None = None) -> Stream:
-        """What a .ddn file of this picture holds."""
+        """What a .ddn file holds of a picture.
+
+        Args:
+            picture: The original, whose size and profile the file keeps.
+            latent: What it was encoded to, or a prefix of that.
+            comment: Any text.
+
+        Returns:
+            The stream, for `container.write`.
+
+        Raises:
+            AbsurdSize: The picture is larger than a file may say.
+        """
         height, width = picture.pixels.shape[:2]
         return Stream(latent, width, height, self.info.id, picture.icc, comment)
 
     def to_pictures(self, streams: Sequence[Stream], levels: int | None = None) -> list[Picture]:
-        """The pictures of streams at their own sizes, of their first `levels` if given. Raises UnknownWeights."""
+        """The pictures of streams, at the sizes and in the profiles of their originals.
+
+        Args:
+            streams: Made with these weights.
+            levels: How many levels to decode, where a stream has more, 1 or more; None: all.
+
+        Returns:
+            A picture for each stream.
+
+        Raises:
+            UnknownWeights: A stream was made with other weights.
+        """
         for stream in streams:
             self.info.check(stream)
         latents = [stream.latent if levels is None else stream.latent.prefix(min(levels, stream.latent.levels))
@@ -90,10 +192,25 @@ class Codec:
                 for pixels, stream in zip(self.decode_batch(latents), streams, strict=True)]
 
 
-def load_model(name_or_path: str = zoo.DEFAULT, device: str = "auto") -> Codec:
-    """The codec of a checkpoint: a name of the zoo or a weights file; device is auto, cpu, cuda or cuda:n.
+def load_model(name_or_path: str | PathLike[str] = zoo.DEFAULT, device: str = "auto") -> Codec:
+    """Load a model, anew at every call: keep the codec.
 
-    Raises UnknownWeights, BadCheckpoint; ValueError for a device that is not here.
+    Args:
+        name_or_path: The name of one of `list_models`, or the path of a weights file.
+        device: auto (CUDA where there is one, else the CPU), cpu, cuda or cuda:n.
+
+    Returns:
+        The codec of the model.
+
+    Raises:
+        ValueError: There is no such device.
+        UnknownWeights: It is neither a name nor a file.
+        BadCheckpoint: The weights file is damaged or none.
+
+    Examples:
+        >>> import ddncodec
+        >>> ddncodec.load_model("binddn", device="cpu")
+        <Codec 'binddn' ...: 64×64, K = 2, L = 1152, on cpu>
     """
     return load_weights(zoo.find(name_or_path), device)
 
@@ -113,22 +230,3 @@ def choose_device(device: str) -> torch.device:
     if device != "cpu" and int(device[5:] or 0) >= torch.cuda.device_count():
         raise ValueError(f"there is no device {device} here")
     return torch.device(device)
-
-
-def encode(image: Pixels, model: str = zoo.DEFAULT, levels: int | None = None, effort: int | None = None) -> bytes:
-    """The bytes of a .ddn file of an image, H×W×3 uint8. To encode many, keep a `Codec`."""
-    codec = load_model(model)
-    return container.to_bytes(codec.to_stream(Picture(_checked(image)), codec.encode(image, levels, effort)))
-
-
-def decode(data: bytes) -> Pixels:
-    """The image in the bytes of a .ddn file, H×W×3 uint8, by the shipped weights that it names."""
-    stream = container.from_bytes(data)
-    return load_weights(zoo.find_id(stream.weights_id)).to_pictures([stream])[0].pixels
-
-
-def _checked(image: Pixels) -> Pixels:
-    pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"an image is an H×W×3 array of uint8, not {pixels.shape} of {pixels.dtype}")
-    return pixels

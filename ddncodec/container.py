@@ -44,10 +44,17 @@ _MAX_FILE = 8 + 5 * _VARINT_BYTES + MAX_METADATA + _MAX_PAYLOAD + _CRC_BYTES
 class Stream:
     """What a .ddn file holds.
 
-    `width` and `height` are the original image's, in pixels: 1..65,535 each, at most 2**26
-    together (AbsurdSize). `weights_id` is the first four bytes of the SHA-256 of the weights'
-    content (ValueError for another length). `icc` is the colour profile that the pixels are in,
-    None for sRGB; `comment` is any text, of unknown origin when read from a file.
+    Args:
+        latent: The picks.
+        width: Of the original image in pixels, 1 to 65,535.
+        height: As width; together at most 2**26 pixels.
+        weights_id: The first four bytes of the SHA-256 of the weights' content.
+        icc: The colour profile that the pixels are in; None for sRGB.
+        comment: Any text, of unknown origin when read from a file.
+
+    Raises:
+        AbsurdSize: Width or height is out of range.
+        ValueError: The weights' id has another length.
     """
 
     latent: Latent
@@ -71,7 +78,13 @@ class Stream:
 def write(stream: Stream, file: BinaryIO) -> None:
     """Write a .ddn file; the same stream always gives the same bytes. The inverse of `read`.
 
-    Raises AbsurdSize when the metadata are too large, BadMetadata when the comment is not Unicode.
+    Args:
+        stream: What to write.
+        file: Open for writing bytes.
+
+    Raises:
+        AbsurdSize: The metadata are too large.
+        BadMetadata: The comment is not Unicode.
     """
     latent = stream.latent
     metadata = _pack_metadata(stream.icc, stream.comment)
@@ -91,7 +104,14 @@ def write(stream: Stream, file: BinaryIO) -> None:
 def read(file: BinaryIO) -> Stream:
     """Read a .ddn file, from the file's position to its end; at most about 1.2 MB are read.
 
-    Raises the kind of DdnError that docs/format.md gives for each defect, the first in its order.
+    Args:
+        file: Open for reading bytes.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        DdnError: The kind that docs/format.md gives for each defect, the first in its order.
     """
     data = file.read(_MAX_FILE + 1)
     cursor = _Cursor(data)

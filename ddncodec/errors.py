@@ -8,7 +8,16 @@ from typing import ClassVar
 
 
 class DdnError(Exception):
-    """Anything ddncodec refuses; its text is one line, meant for people."""
+    """Anything ddncodec refuses, of a kind of `ddncodec.errors`; its text is one line, meant for people.
+
+    Examples:
+        >>> import ddncodec
+        >>> try:
+        ...     ddncodec.decode(b"GIF89a")
+        ... except ddncodec.DdnError as error:
+        ...     print(type(error).__name__, error)
+        BadMagic not a .ddn file: it starts with 47 49, not dd 4e
+    """
 
     exit_code: ClassVar[int] = 1
 

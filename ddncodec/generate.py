@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 
 import torch
 from torch import Tensor
 
+from ddncodec import zoo
+from ddncodec.api import Model, codec_of
 from ddncodec.codec import Codec
 from ddncodec.guides import Objective
-from ddncodec.images import Pixels
+from ddncodec.images import Picture, Pixels, fit, write_picture
+from ddncodec.inputs import AnyImage, pixels_of
 from ddncodec.latent import Latent
-from ddncodec.pixels import to_pixels
+from ddncodec.network.condition import condition_of, one_hot
+from ddncodec.network.config import CLASS
+from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.samplers.conditional import LOOKAHEAD, TOP, TYPICAL, ConditionalSampler
 from ddncodec.samplers.protocol import Continuation
 from ddncodec.samplers.random import RandomSampler
@@ -22,45 +28,146 @@ from ddncodec.samplers.streams import PerImageStreams
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """An image, R×R×3 uint8, and the latent of all L levels that it is."""
+    """An image that was drawn; a notebook shows it.
+
+    Args:
+        latent: Of all L levels; it decodes to the image, by a conditional network under the same condition.
+        pixels: R×R×3, uint8.
+
+    Examples:
+        >>> import ddncodec
+        >>> drawn = ddncodec.sample(seed=7, temperature=0.5)[0]
+        >>> drawn.pixels.shape, drawn.latent.levels
+        ((64, 64, 3), 1152)
+    """
 
     latent: Latent
     pixels: Pixels
 
+    def __repr__(self) -> str:
+        return f"<Drawn {self.pixels.shape[1]}×{self.pixels.shape[0]}: {self.latent}>"
 
-def sample(codec: Codec, images: Sequence[int], seed: int = 0, temperature: float = 1.0, prefix: Latent | None = None,
-           condition: Tensor | None = None) -> list[Drawn]:
-    """Images drawn by chance; image i of a seed is the same beside whatever others. See `RandomSampler`.
+    def _repr_png_(self) -> bytes:
+        file = BytesIO()
+        write_picture(Picture(self.pixels), file)
+        return file.getvalue()
 
-    prefix: the first levels of all of them. condition: (1, C, r, r), what a conditional network is given; None
-    for others. Raises UnknownWeights for a prefix of another network's.
+
+def sample(count: int = 1, model: Model = zoo.DEFAULT, *, seed: int = 0, first: int = 0, temperature: float = 1.0,
+           prefix: Latent | None = None, condition: int | AnyImage | None = None) -> list[Drawn]:
+    """Draw images by chance.
+
+    Args:
+        count: How many images, 1 or more.
+        model: A model's name, the path of a weights file, or a codec. Weights are loaded on the first call alone.
+        seed: Of the random numbers, 0 or more. Image i of a seed is the same in whatever batch it is drawn.
+        first: The number of the first image of the seed to draw, 0 or more.
+        temperature: Above 0. 1: any proposal, as likely as in training; below 1 likely or small steps are favoured,
+            above 1 unlikely or large ones.
+        prefix: Picks of the first levels, which all images have; None: all levels are drawn.
+        condition: For a conditional model alone: a class, from 0 on, or an image whose grey or edges it is given.
+
+    Returns:
+        The images, numbers `first` to `first + count - 1` of the seed.
+
+    Raises:
+        TypeError: A condition is an image of a kind that `encode` does not take.
+        ValueError: A number is out of range; a condition is missing, of another kind, or the model takes none.
+        UnknownWeights: There is no such model, or the prefix is not one of its latents.
+        BadCheckpoint: The weights file is damaged or none.
+
+    Examples:
+        >>> import ddncodec
+        >>> four = ddncodec.sample(4, seed=1, temperature=0.5)
+        >>> variation, = ddncodec.sample(prefix=four[2].latent.prefix(144), temperature=0.5)
+        >>> variation.latent.prefix(144) == four[2].latent.prefix(144)
+        True
+        >>> bags = ddncodec.sample(2, "fashion-class", condition=8)
     """
+    _require_above_zero(count=count, temperature=temperature)
+    codec = codec_of(model)
     if prefix is not None:
         codec.info.check_latent(prefix)
-    return _draw(codec, len(images), RandomSampler(PerImageStreams(seed, images), temperature), prefix, condition)
+    streams = PerImageStreams(seed, range(first, first + count))
+    return _draw(codec, count, RandomSampler(streams, temperature), prefix, condition)
 
 
 @torch.no_grad()
-def guide(codec: Codec, objectives: Sequence[Objective], images: Sequence[int] = range(1), seed: int = 0,
-          top: int = TOP, lookahead: int = LOOKAHEAD, typical: float = TYPICAL,
-          condition: Tensor | None = None) -> list[Drawn]:
-    """Images that lower objectives, whose targets and masks are on the codec's device; see `sample`.
+def guide(objectives: Sequence[Objective], count: int = 1, model: Model = zoo.DEFAULT, *, seed: int = 0, first: int = 0,
+          top: int = TOP, lookahead: int = LOOKAHEAD, typical: float = TYPICAL, condition: int | AnyImage | None = None
+          ) -> list[Drawn]:
+    """Draw images as guides would have them: picks by objectives in the place of the distance to a target image.
 
-    top, lookahead: as in `ConditionalSampler`. typical: weight of staying likely, where no objective is affine.
+    Args:
+        objectives: One or more, of `ddncodec.guides`; their targets and masks are on the codec's device.
+        count: As in `sample`.
+        model: As in `sample`.
+        seed: As in `sample`.
+        first: As in `sample`.
+        top: Of how many of the best proposals one is taken by chance, 1 or more; 1: the best.
+        lookahead: Bits that are decided at once, 1 or more: 2^N proposals are compared at each choice.
+        typical: Weight of staying likely, where no guide is affine, 0 or more.
+        condition: As in `sample`.
+
+    Returns:
+        The images, numbers `first` to `first + count - 1` of the seed.
+
+    Raises:
+        TypeError: As in `sample`.
+        ValueError: As in `sample`; also where there is no objective.
+        UnknownWeights: There is no such model.
+        BadCheckpoint: The weights file is damaged or none.
+
+    Examples:
+        >>> import ddncodec, torch
+        >>> from ddncodec.guides import Objective
+        >>> from ddncodec.guides.kinds import Smaller
+        >>> small = torch.tensor([0.6, 0.1, -0.2]).view(1, 3, 1, 1).expand(1, 3, 8, 8)  # in [−1, 1]
+        >>> drawn, = ddncodec.guide([Objective(Smaller(8, 8), small)])
+        >>> drawn
+        <Drawn 64×64: <Latent ...: L = 1152, K = 2, 1152 bits>>
     """
-    sampler = ConditionalSampler(codec.resolution, objectives, PerImageStreams(seed, images),
-                                 codec.network.expectation(objectives, typical), top, lookahead)
-    return _draw(codec, len(images), sampler, None, condition)
+    _require_above_zero(objectives=len(objectives), count=count, top=top, lookahead=lookahead)
+    codec = codec_of(model)
+    streams = PerImageStreams(seed, range(first, first + count))
+    expectation = codec.network.expectation(objectives, typical)
+    sampler = ConditionalSampler(codec.resolution, objectives, streams, expectation, top, lookahead)
+    return _draw(codec, count, sampler, None, condition)
+
+
+def _require_above_zero(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value}")
 
 
 @torch.no_grad()
-def _draw(codec: Codec, count: int, then: Continuation, prefix: Latent | None, condition: Tensor | None) -> list[Drawn]:
+def _draw(codec: Codec, count: int, then: Continuation, prefix: Latent | None, condition: int | AnyImage | None
+          ) -> list[Drawn]:
+    known = _condition(codec, condition)
     first = torch.tensor([prefix.indices if prefix else ()] * count, dtype=torch.int64, device=codec.device)
-    if condition is not None:
-        condition = condition.expand(count, -1, -1, -1)
-    drawn = codec.network.run(ReplaySampler(first, then), count, condition=condition)
-    latents = [Latent(tuple(row), codec.info.config.k) for row in drawn.indices.tolist()]
-    if condition is not None:
+    if known is not None:
+        known = known.expand(count, -1, -1, -1)
+    drawn = codec.network.run(ReplaySampler(first, then), count, condition=known)
+    latents = Latent.from_tensor(drawn.indices, codec.k)
+    if known is not None:
         return [Drawn(*pair) for pair in zip(latents, to_pixels(drawn.image), strict=True)]
     # One by one, as from single files: in a batch a product's last bit may differ, and so a pixel by one.
     return [Drawn(latent, codec.decode(latent)) for latent in latents]
+
+
+def _condition(codec: Codec, given: int | AnyImage | None) -> Tensor | None:
+    """What the network is given besides the picks, (1, C, r, r); None where it is not conditional."""
+    condition, name = codec.info.config.condition, codec.info.name
+    if condition is None:
+        if given is not None:
+            raise ValueError(f"{name} takes no condition")
+        return None
+    if given is None or isinstance(given, int) != (condition.kind == CLASS):
+        raise ValueError(f"{name} takes {'a class' if condition.kind == CLASS else 'an image'} as its condition")
+    if isinstance(given, int):
+        if not 0 <= given < condition.channels:
+            raise ValueError(f"{name} knows the classes 0 to {condition.channels - 1}, not {given}")
+        return one_hot(torch.tensor([given], device=codec.device), condition.channels)
+    images = to_tensor(fit(pixels_of(given), codec.resolution)[None]).to(codec.device)
+    return condition_of(condition, images, None)

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -79,21 +80,27 @@ def read_picture(file: BinaryIO, *, keep_icc: bool = False) -> Picture:
     Raises UnreadableImage for what is no image, damaged, or of a kind that has no look (floats);
     ImageSize, before any pixel is decoded, unless each side is 8..16,384 and the area <= 2**26.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a hostile file is not to write on the terminal
-            with Image.open(file, formats=_READ_FORMATS) as image:
-                check_size(*image.size)
-                image.load()
-                return _picture(image, keep_icc)
-    except DdnError:
-        raise
-    except Image.DecompressionBombError:
-        raise ImageSize(f"the image has more than {MAX_PIXELS:,} pixels") from None
-    except UnidentifiedImageError:
-        raise UnreadableImage("not an image, or not of a kind that can be read") from None
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise UnreadableImage(f"the image cannot be decoded: {reason(error)}") from None
+    with _refusals(), Image.open(file, formats=_READ_FORMATS) as image:
+        check_size(*image.size)
+        return picture_of(image, keep_icc=keep_icc)
+
+
+def picture_of(image: Image.Image, *, keep_icc: bool = False) -> Picture:
+    """The picture in a Pillow image of any mode and size, as `read_picture` reads it from a file.
+
+    Raises UnreadableImage for what cannot be decoded or has no look.
+    """
+    with _refusals():
+        image.load()
+        upright = _UPRIGHT.get(_orientation(image))
+        icc = image.info.get("icc_profile")
+        image = _flatten(image)
+        if upright is not None:
+            image = image.transpose(upright)
+        keeps = keep_icc and image.mode == "RGB" and _is_rgb_profile(icc)
+        if icc and not keeps:
+            image = _to_srgb(image, icc)
+        return Picture(np.array(image.convert("RGB")), icc if keeps else None)
 
 
 def fit(pixels: Pixels, size: int | tuple[int, int]) -> Pixels:
@@ -147,6 +154,11 @@ def write_picture(picture: Picture, file: BinaryIO, format: str = "PNG") -> None
     file.write(encoded.getbuffer())
 
 
+def srgb_pixels(picture: Picture) -> Pixels:
+    """A picture's pixels in sRGB: H x W x 3, uint8."""
+    return np.array(_to_srgb(Image.fromarray(picture.pixels), picture.icc)) if picture.icc else picture.pixels
+
+
 def check_size(width: int, height: int) -> None:
     """Raise ImageSize unless each side is 8..16,384 pixels and the area <= 2**26."""
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
@@ -159,17 +171,21 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def _picture(image: Image.Image, keep_icc: bool) -> Picture:
-    """The picture in a loaded image of any mode."""
-    upright = _UPRIGHT.get(_orientation(image))
-    icc = image.info.get("icc_profile")
-    image = _flatten(image)
-    if upright is not None:
-        image = image.transpose(upright)
-    keeps = keep_icc and image.mode == "RGB" and _is_rgb_profile(icc)
-    if icc and not keeps:
-        image = _to_srgb(image, icc)
-    return Picture(np.array(image.convert("RGB")), icc if keeps else None)
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn whatever Pillow raises within the block into UnreadableImage or ImageSize, and silence its warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a hostile file is not to write on the terminal
+            yield
+    except DdnError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageSize(f"the image has more than {MAX_PIXELS:,} pixels") from None
+    except UnidentifiedImageError:
+        raise UnreadableImage("not an image, or not of a kind that can be read") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise UnreadableImage(f"the image cannot be decoded: {reason(error)}") from None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,25 +1,52 @@
 """The latent, L indices below K, and its packing into exactly ceil(L·log2 K) bits."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bitarray import bitarray
 from bitarray.util import ba2int, int2ba
 
 from ddncodec.errors import AbsurdSize, IndexOutOfRange, NonZeroPadding, PayloadLength
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MAX_K = 65_536
 MAX_LEVELS = 65_535
 
 _LEAF = 64  # below so many digits a plain loop beats divide and conquer
+_SHOWN = 8  # picks that `repr` shows
 
 
 @dataclass(frozen=True, slots=True)
 class Latent:
     """The picks of an encoder: one index per level, level 0 (the coarsest) first.
 
-    `indices` holds 1 to 65,535 integers in 0..k-1; `k` is 2..65,536.
-    Raises AbsurdSize or IndexOutOfRange where that does not hold.
+    Args:
+        indices: L integers in 0..k-1, L from 1 to 65,535.
+        k: K, the number of proposals of a level, 2 to 65,536.
+
+    Raises:
+        AbsurdSize: L or K is out of range.
+        IndexOutOfRange: An index is not in 0..k-1.
+
+    Examples:
+        >>> from ddncodec import Latent
+        >>> latent = Latent((1, 0, 1, 1, 0, 1, 1, 1, 0, 1), k=2)
+        >>> latent
+        <Latent 1 0 1 1 0 1 1 1 …: L = 10, K = 2, 10 bits>
+        >>> latent.pack().hex(), Latent.unpack(latent.pack(), k=2, levels=10) == latent
+        ('b740', True)
+        >>> latent.prefix(3)
+        <Latent 1 0 1: L = 3, K = 2, 3 bits>
+        >>> indices = Latent.stack([latent, latent])
+        >>> indices.shape
+        torch.Size([2, 10])
+        >>> Latent.from_tensor(indices, k=2) == [latent, latent]
+        True
     """
 
     indices: tuple[int, ...]
@@ -33,6 +60,10 @@ class Latent:
             level = self.indices.index(worst)
             raise IndexOutOfRange(f"index {worst} at level {level} is not in 0..{self.k - 1}")
 
+    def __repr__(self) -> str:
+        shown = " ".join(map(str, self.indices[:_SHOWN])) + (" …" if self.levels > _SHOWN else "")
+        return f"<Latent {shown}: L = {self.levels}, K = {self.k}, {self.bits} bits>"
+
     @property
     def levels(self) -> int:
         """The number of levels L."""
@@ -44,10 +75,10 @@ class Latent:
         return packed_bits(self.k, self.levels)
 
     def pack(self) -> bytes:
-        """The indices as the digits of one base-K number, level 0 the most significant.
+        """Pack the indices as the digits of one base-K number, level 0 the most significant; the inverse of `unpack`.
 
-        The number fills exactly `bits` bits, most significant first; zero bits pad the last byte.
-        The inverse of `unpack`.
+        Returns:
+            The number in exactly `bits` bits, most significant first; zero bits pad the last byte.
         """
         if not _is_power_of_two(self.k):
             size = self.bits
@@ -59,11 +90,22 @@ class Latent:
         return bits.tobytes()
 
     @classmethod
-    def unpack(cls, data: bytes, k: int, levels: int) -> "Latent":
+    def unpack(cls, data: bytes, k: int, levels: int) -> Latent:
         """The latent that `pack` turned into `data`.
 
-        Raises AbsurdSize, PayloadLength, NonZeroPadding, or IndexOutOfRange when the number
-        is not below k**levels.
+        Args:
+            data: ceil(levels·log2 k / 8) bytes.
+            k: K, 2 to 65,536.
+            levels: L, 1 to 65,535.
+
+        Returns:
+            The latent of L levels.
+
+        Raises:
+            AbsurdSize: k or levels is out of range.
+            PayloadLength: data has another length.
+            NonZeroPadding: A bit after the last level is set.
+            IndexOutOfRange: The number is not below k**levels.
         """
         size = packed_bits(k, levels)
         if len(data) != -(-size // 8):
@@ -84,11 +126,63 @@ class Latent:
         bits.frombytes(data)
         return cls(tuple(ba2int(bits[i : i + width]) for i in range(0, size, width)), k)
 
-    def prefix(self, levels: int) -> "Latent":
-        """The first `levels` levels, a coarser image; ValueError unless 1 <= levels <= L."""
+    def prefix(self, levels: int) -> Latent:
+        """The first levels of this latent, a coarser image.
+
+        Args:
+            levels: How many, 1 to L.
+
+        Returns:
+            A latent of so many levels.
+
+        Raises:
+            ValueError: There are not so many.
+        """
         if not 1 <= levels <= self.levels:
             raise ValueError(f"a prefix has 1 to {self.levels:,} levels, not {levels:,}")
         return Latent(self.indices[:levels], self.k)
+
+    @staticmethod
+    def stack(latents: Sequence[Latent]) -> Tensor:
+        """Latents as the rows of a tensor; the inverse of `from_tensor`.
+
+        Args:
+            latents: N ≥ 1, of the same L and K.
+
+        Returns:
+            (N, L), int64, on the CPU.
+
+        Raises:
+            ValueError: There are none, or their L or K differ.
+        """
+        import torch
+
+        if len({(latent.levels, latent.k) for latent in latents}) != 1:
+            raise ValueError("latents stack if there are any and all have as many levels and the same K")
+        return torch.tensor([latent.indices for latent in latents])
+
+    @classmethod
+    def from_tensor(cls, indices: Tensor, k: int) -> list[Latent]:
+        """The latents in the rows of a tensor; the inverse of `stack`.
+
+        Args:
+            indices: (N, L), integers in 0..k-1.
+            k: K, 2 to 65,536.
+
+        Returns:
+            N latents of L levels.
+
+        Raises:
+            TypeError: The tensor does not hold integers.
+            ValueError: It has not two dimensions.
+            AbsurdSize: L or K is out of range.
+            IndexOutOfRange: An index is not in 0..k-1.
+        """
+        if indices.is_floating_point() or indices.is_complex():
+            raise TypeError(f"picks are integers, not {indices.dtype}")
+        if indices.ndim != 2:
+            raise ValueError(f"latents are a tensor (N, L), not {tuple(indices.shape)}")
+        return [cls(tuple(row), k) for row in indices.long().tolist()]
 
 
 def check_shape(k: int, levels: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
+from os import PathLike
 from os.path import isfile  # unlike a Path's method, false for a name that is too long
 from pathlib import Path
 
@@ -13,24 +14,37 @@ from ddncodec.weights import WeightsInfo, read_info
 DEFAULT = "binddn"
 
 
-@cache
+def list_models() -> list[str]:
+    """List the models that ship, in alphabetical order; needs no torch.
+
+    Returns:
+        The names that `load_model`, `encode` and `sample` take.
+
+    Examples:
+        >>> import ddncodec
+        >>> "binddn" in ddncodec.list_models()
+        True
+    """
+    return [path.parent.name for path in ddncodec_models.weights_files()]
+
+
 def shipped() -> tuple[WeightsInfo, ...]:
-    """The checkpoints of the zoo, by name; they are read once a process."""
-    return tuple(read_info(path) for path in ddncodec_models.weights_files())
+    """The checkpoints of the zoo, by name."""
+    return tuple(_info(path) for path in ddncodec_models.weights_files())
 
 
-def find(name_or_path: str) -> WeightsInfo:
+def find(name_or_path: str | PathLike[str]) -> WeightsInfo:
     """The zoo's checkpoint of that name, or else the weights file at that path.
 
     Raises UnknownWeights where it is neither, BadCheckpoint where it is a file but not of weights.
     """
     for path in ddncodec_models.weights_files():
         if path.parent.name == name_or_path:
-            return read_info(path)
+            return _info(path)
     if not isfile(name_or_path):
-        names = ", ".join(path.parent.name for path in ddncodec_models.weights_files())
+        names = ", ".join(list_models())
         raise UnknownWeights(f"no model or weights file named {name_or_path}; the models here are {names}")
-    return read_info(Path(name_or_path))
+    return _info(Path(name_or_path))
 
 
 def find_id(weights_id: bytes) -> WeightsInfo:
@@ -38,5 +52,15 @@ def find_id(weights_id: bytes) -> WeightsInfo:
     for info in shipped():
         if info.id == weights_id:
             return info
-    raise UnknownWeights(f"it was made with the weights {weights_id.hex()}, which are not among the models here; "
-                         "give their file with --model")
+    raise UnknownWeights(f"it was made with the weights {weights_id.hex()}, which are not among the models here")
+
+
+def _info(path: Path) -> WeightsInfo:
+    """What a weights file says of itself; hashing it takes time, and so it is read once, and again where it changed."""
+    state = path.stat()
+    return _read(path, state.st_ino, state.st_mtime_ns)
+
+
+@lru_cache
+def _read(path: Path, inode: int, modified: int) -> WeightsInfo:
+    return read_info(path)

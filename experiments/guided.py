@@ -26,7 +26,7 @@ from PIL import Image
 from sheet import save_sheet
 from torch import Tensor
 
-from ddncodec import generate, zoo
+from ddncodec import guide, sample, zoo
 from ddncodec.codec import Codec, load_weights
 from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.files import atomic_write
@@ -104,8 +104,8 @@ def guided(codec: Codec, task: Task, given: Array, top: int) -> Array:
     """What guides make of given pictures."""
     parts = []
     for first in range(0, len(given), BATCH):
-        images = range(first, min(first + BATCH, len(given)))
-        parts += generate.guide(codec, [task.objective(given[first : images.stop])], images, top=top)
+        part = given[first : first + BATCH]
+        parts += guide([task.objective(part)], len(part), codec, first=first, top=top)
     return np.stack([drawn.pixels for drawn in parts])
 
 
@@ -162,11 +162,11 @@ def main(images: Annotated[int, typer.Option(help="How many of the test seeds.")
         rows = [originals, enlarged(given), simple, best, results["`binddn`, --top-k 2"]]
         save(name.replace(" ×", "-"), [row[:PICTURED] for row in rows])
     codec = codecs["binddn"]
-    save("samples", [np.stack([drawn.pixels for drawn in generate.sample(codec, range(8), seed=0, temperature=t)])
+    save("samples", [np.stack([drawn.pixels for drawn in sample(8, codec, temperature=t)])
                      for t in (0.1, 0.5, 1.0)])
     whole = codec.encode(originals[0])
-    save("tree", [np.stack([drawn.pixels for drawn in generate.sample(
-        codec, range(8), prefix=whole.prefix(levels) if levels else None)]) for levels in TREE])
+    save("tree", [np.stack([drawn.pixels for drawn in sample(
+        8, codec, prefix=whole.prefix(levels) if levels else None)]) for levels in TREE])
     with atomic_write(DOCS / "guided.json", overwrite=True) as file:
         file.write((json.dumps(report, indent=2) + "\n").encode())
     text = (DOCS / "guides.md").read_text()

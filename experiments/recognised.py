@@ -20,10 +20,9 @@ from sheet import save_sheet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddncodec import load_model
+from ddncodec import load_model, sample
 from ddncodec.codec import Codec
 from ddncodec.data.pictures import pictures
-from ddncodec.generate import sample
 from ddncodec.images import fit
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.network.condition import one_hot
@@ -72,8 +71,7 @@ def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
 def samples(codec: Codec, count: int, temperature: float) -> Tensor:
     """What `ddncodec sample --class` draws of each class, (classes, count, 1, R, R)."""
     classes = codec.network.config.classes
-    drawn = [sample(codec, range(count), temperature=temperature, condition=told[None])
-             for told in one_hot(torch.arange(classes), classes)]
+    drawn = [sample(count, codec, temperature=temperature, condition=label) for label in range(classes)]
     return torch.stack([to_tensor(np.stack([one.pixels for one in some]))[:, :1] for some in drawn])
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddncodec import zoo
 from ddncodec_cli import options
 from ddncodec_cli.jobs import STANDARD, Failures, Job, in_batches, lazy_codec, plan, read, require_free, write
+from ddncodec_cli.weights import weights_of
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -47,7 +47,7 @@ def decode(
 
     @cache
     def codec(weights_id: bytes) -> Codec:
-        return lazy_codec(lambda: zoo.find(model) if model else zoo.find_id(weights_id), device)()
+        return lazy_codec(lambda: weights_of(weights_id, model), device)()
 
     def work(part: Sequence[Job]) -> None:
         by_weights: dict[bytes, dict[Job, Stream]] = defaultdict(dict)

@@ -72,7 +72,7 @@ def guide(
     """
     parsed = [parse(text) for text in guides]
     info = zoo.find(model)
-    wanted = conditions.Given(info, label, condition)
+    wanted = conditions.read_condition(info, label, condition)
     side = info.config.resolution
     for one in parsed:
         if one.kind == "super-resolution" and one.image is not None and max(one.image.shape[:2]) > side:
@@ -81,8 +81,10 @@ def guide(
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 
-    objectives, known = [objective(codec, one) for one in parsed], wanted.tensor(codec)
-    results.draw(codec, lambda part: generate.guide(codec, objectives, part, seed, top_k, lookahead, typical, known))
+    objectives = [objective(codec, one) for one in parsed]
+    results.draw(codec, lambda first, count: generate.guide(
+        objectives, count, codec, seed=seed, first=first, top=top_k, lookahead=lookahead, typical=typical,
+        condition=wanted))
 
 
 def parse(text: str) -> Given:

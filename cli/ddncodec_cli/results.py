@@ -62,8 +62,11 @@ class Results:
     def _latent(self, index: int) -> Path:
         return self._picture(index).with_suffix(".ddn")
 
-    def draw(self, codec: Codec, drawn: Callable[[Sequence[int]], list[Drawn]]) -> None:
-        """Draw and write them all; where a person watches, with a progress bar, or for one batch a sign of life."""
+    def draw(self, codec: Codec, drawn: Callable[[int, int], list[Drawn]]) -> None:
+        """Write them all, as `drawn` draws them, given the first one's number and how many.
+
+        Where a person watches, with a progress bar, or for one batch a sign of life.
+        """
         from ddncodec import container
         from ddncodec.images import Picture, grid, write_picture
 
@@ -75,7 +78,7 @@ class Results:
             write(target, data.getvalue(), self._force)
 
         def work(part: Sequence[int]) -> None:
-            for index, image in zip(part, drawn(part), strict=True):
+            for index, image in zip(part, drawn(part[0], len(part)), strict=True):
                 if self._folder:
                     save(self._picture(index), image.pixels)
                 else:

@@ -11,6 +11,7 @@ from ddncodec import zoo
 from ddncodec_cli import conditions, options
 from ddncodec_cli.jobs import lazy_codec, read
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
+from ddncodec_cli.weights import weights_of
 
 
 def sample(
@@ -41,14 +42,14 @@ def sample(
         with read(prefix) as file:
             stream = container.read(file)
         kept = stream.latent if levels is None else stream.latent.prefix(min(levels, stream.latent.levels))
-        info = zoo.find(model) if model else zoo.find_id(stream.weights_id)
+        info = weights_of(stream.weights_id, model)
         info.check(stream)
     else:
         info = zoo.find(model or zoo.DEFAULT)
-    given = conditions.Given(info, label, condition)
+    given = conditions.read_condition(info, label, condition)
     results = Results(output, n, info, save_latent, force)
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 
-    known = given.tensor(codec)
-    results.draw(codec, lambda part: generate.sample(codec, part, seed, temperature, kept, known))
+    results.draw(codec, lambda first, count: generate.sample(
+        count, codec, seed=seed, first=first, temperature=temperature, prefix=kept, condition=given))

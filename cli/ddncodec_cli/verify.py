@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ddncodec import container, zoo
+from ddncodec import container
 from ddncodec_cli import options
 from ddncodec_cli.jobs import Failures, printable, read
+from ddncodec_cli.weights import weights_of
 
 
 def verify(
@@ -26,7 +27,6 @@ def verify(
         with failures.guard(path):
             with read(path) as file:
                 stream = container.read(file)
-            weights = zoo.find(model) if model else zoo.find_id(stream.weights_id)
-            weights.check(stream)
+            weights_of(stream.weights_id, model).check(stream)
             typer.echo(f"{printable(str(path))}: ok")
     raise typer.Exit(failures.exit_code)

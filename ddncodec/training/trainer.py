@@ -267,7 +267,7 @@ class Trainer:
         place = ("in the gradient" if len(where) == 0 else "after the last level" if where[0] >= levels
                  else f"from level {where[0] + 1} of {levels} on")
         raise NotFinite(f"step {self.step + 1} is not finite, {place}; {self.folder / STATE_FILE} is as it was saved "
-                        f"before: a smaller --lr, or float32, may help")
+                        f"before: a smaller learning rate, or float32, may help")
 
     @torch.no_grad()
     def _follow(self, counts: Tensor) -> None:

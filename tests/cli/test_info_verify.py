@@ -129,6 +129,8 @@ def test_verify_wants_the_weights(run_many: Run, tmp_path: Path, k2: Path, defau
     without = run_many(*(["verify", name] for name in streams))
     assert [result.code for result in without] == [20, 20, 20, 20, 0]
     assert "0badcafe" in without[0].err
+    assert without[0].err.endswith("; give their file with --model\n")
+    assert "--model" not in with_model[0].err
 
 
 def test_info_does_not_need_the_weights(run_many: Run, tmp_path: Path) -> None:

@@ -93,12 +93,6 @@ def test_streams_and_latents_of_other_weights_are_refused(codec: Codec, face: Pi
         codec.decode(Latent((1,) * (codec.levels + 1), 2))
 
 
-@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3))])
-def test_what_is_no_8_bit_rgb_image_is_refused(codec: Codec, image: Pixels) -> None:
-    with pytest.raises(ValueError, match="H×W×3"):
-        codec.encode(image)
-
-
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0x", "cuda:99", ""])
 def test_a_device_that_is_not_here_is_refused(device: str) -> None:
     with pytest.raises(ValueError, match="device"):

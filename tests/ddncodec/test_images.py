@@ -15,7 +15,9 @@ from ddncodec.images import (
     Pixels,
     fit,
     format_of,
+    picture_of,
     read_picture,
+    srgb_pixels,
     write_picture,
 )
 
@@ -361,6 +363,37 @@ def test_a_profile_is_applied_where_it_cannot_be_embedded(format: str) -> None:
     file = io.BytesIO()
     write_picture(Picture(QUADRANTS[:, :, [1, 0, 2]], SWAPPED), file, format)
     assert_close(read_picture(file).pixels, QUADRANTS, 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I"])
+def test_an_image_of_pillow_is_seen_as_a_file_of_it(mode: str) -> None:
+    greys = {"I;16": np.uint16, "I": np.int32}
+    deep = mode in greys
+    image = Image.fromarray(RAMP.astype(greys[mode]) * 257) if deep else Image.fromarray(QUADRANTS).convert(mode)
+    assert image.mode == mode
+    if mode in ("LA", "RGBA"):
+        image.putalpha(Image.new("L", image.size, 77))
+    assert_close(picture_of(image).pixels, decoded(image, "TIFF" if mode in ("CMYK", "YCbCr", "LAB", "I") else "PNG"))
+
+
+def test_an_opened_file_is_seen_upright_and_in_srgb() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.fromarray(np.rot90(QUADRANTS[:, :, [1, 0, 2]]).copy())
+    with Image.open(encoded(turned, "PNG", exif=exif, icc_profile=SWAPPED)) as image:
+        assert_close(picture_of(image).pixels, QUADRANTS, 3)
+
+
+def test_an_image_of_pillow_that_cannot_be_decoded_is_refused() -> None:
+    half = encoded(Image.fromarray(QUADRANTS), "BMP").getvalue()[:1_500]
+    for image in (Image.open(io.BytesIO(half)), Image.new("F", (8, 8))):
+        with pytest.raises(UnreadableImage):
+            picture_of(image)
+
+
+def test_pixels_of_a_picture_come_in_srgb() -> None:
+    assert_close(srgb_pixels(Picture(QUADRANTS[:, :, [1, 0, 2]], SWAPPED)), QUADRANTS, 3)
+    assert srgb_pixels(Picture(QUADRANTS)) is QUADRANTS
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.png.gz", ".png"])

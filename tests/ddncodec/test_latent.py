@@ -4,6 +4,7 @@ import math
 import time
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,3 +126,39 @@ def test_a_number_beyond_the_last_latent_is_refused() -> None:
     assert last.pack() == bytes([242])
     with pytest.raises(IndexOutOfRange):
         Latent.unpack(bytes([243]), 3, 5)
+
+
+@given(st.data())
+def test_the_rows_of_a_tensor_are_the_latents_stacked_in_it(data: st.DataObject) -> None:
+    first = data.draw(latents())
+    rows = st.lists(st.integers(0, first.k - 1), min_size=first.levels, max_size=first.levels)
+    stacked = [first, *(Latent(tuple(row), first.k) for row in data.draw(st.lists(rows, max_size=3)))]
+    indices = Latent.stack(stacked)
+    assert indices.dtype == torch.int64
+    assert indices.tolist() == [list(latent.indices) for latent in stacked]
+    assert Latent.from_tensor(indices, first.k) == stacked
+
+
+def test_any_integers_become_latents() -> None:
+    picks = torch.tensor([[1, 0, 1]])
+    for dtype in (torch.uint8, torch.int32, torch.bool):
+        assert Latent.from_tensor(picks.to(dtype), 2) == [Latent((1, 0, 1), 2)]
+
+
+def test_latents_that_differ_in_levels_or_k_do_not_stack() -> None:
+    for some in ([], [Latent((1,), 2), Latent((1, 0), 2)], [Latent((1,), 2), Latent((1,), 3)]):
+        with pytest.raises(ValueError, match="stack"):
+            Latent.stack(some)
+
+
+def test_a_tensor_that_is_no_latents_is_refused() -> None:
+    for tensor, error in ((torch.zeros(2, 3), TypeError), (torch.zeros(3, dtype=torch.int64), ValueError),
+                          (torch.tensor([[0, 2]]), IndexOutOfRange), (torch.tensor([[0, -1]]), IndexOutOfRange),
+                          (torch.zeros(2, 0, dtype=torch.int64), AbsurdSize)):
+        with pytest.raises(error):
+            Latent.from_tensor(tensor, 2)
+
+
+def test_a_latent_is_shown_in_a_line() -> None:
+    assert repr(Latent((2, 0, 1), 3)) == "<Latent 2 0 1: L = 3, K = 3, 5 bits>"
+    assert len(repr(Latent((65_535,) * MAX_LEVELS, MAX_K))) < 120

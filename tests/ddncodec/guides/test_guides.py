@@ -39,7 +39,7 @@ def face(codec: Codec) -> Tensor:
 
 
 def generate_image(codec: Codec, seed: int) -> Tensor:
-    drawn = generate.sample(codec, range(1), seed, temperature=0.5)[0]
+    drawn = generate.sample(1, codec, seed=seed, temperature=0.5)[0]
     return codec.network.decode(torch.tensor([drawn.latent.indices]))
 
 
@@ -118,11 +118,11 @@ def test_what_affine_objectives_let_expect_is_the_gaussians_conditional_mean(cod
 def test_guided_images_are_nearer_to_the_target(codec: Codec, face: Tensor) -> None:
     mask = torch.ones(1, 1, 16, 16)
     mask[..., 4:12, 4:12] = 0
-    free = generate.sample(codec, range(1), seed=5, temperature=0.5)
+    free = generate.sample(1, codec, seed=5, temperature=0.5)
     for objective in (Objective.like(Smaller(4, 4), face), Objective.like(Grey(), face),
                       Objective.like(Pixels(), face, mask=mask),
                  Objective.like(Edges(), face), Objective.like(Pixels(), face, noise=0.2)):
-        guided = generate.guide(codec, [objective], top=1, lookahead=4)
+        guided = generate.guide([objective], 1, codec, top=1, lookahead=4)
 
         def distance(drawn: generate.Drawn, objective: Objective = objective) -> float:
             return objective.distances(codec.network.decode(torch.tensor([drawn.latent.indices]))[None]).item()
@@ -139,7 +139,7 @@ def test_objectives_combine_each_by_its_mask_and_weight(codec: Codec, face: Tens
 
     def distances(weight: float) -> list[float]:
         edges = Objective.like(Edges(), third, weight)
-        drawn = generate.guide(codec, [*halves, edges], top=1, lookahead=5)[0]
+        drawn = generate.guide([*halves, edges], 1, codec, top=1, lookahead=5)[0]
         image = codec.network.decode(torch.tensor([drawn.latent.indices]))
         return [half.distances(image[None]).item() / half.distances(third[None]).item() for half in halves] + [
             edges.distances(image[None]).item()]
@@ -150,7 +150,7 @@ def test_objectives_combine_each_by_its_mask_and_weight(codec: Codec, face: Tens
 
 
 def test_every_result_is_a_latent_that_decodes_to_its_very_pixels(codec: Codec, face: Tensor) -> None:
-    for drawn in (*generate.sample(codec, range(3)), *generate.guide(codec, [Objective.like(Grey(), face)], range(3))):
+    for drawn in (*generate.sample(3, codec), *generate.guide([Objective.like(Grey(), face)], 3, codec)):
         assert drawn.latent.levels == codec.levels
         assert np.array_equal(codec.decode(drawn.latent), drawn.pixels)
 
@@ -164,8 +164,8 @@ def test_a_gpu_draws_what_the_cpu_does(face: Tensor) -> None:
         mask[..., :4] = 0
         here = face.to(codec.device)
         objectives = [Objective.like(Smaller(4, 4), here, mask=mask), Objective.like(Edges(), here, weight=0.5)]
-        drawn.append([*generate.guide(codec, objectives, range(2), top=1, lookahead=3),
-                      *generate.sample(codec, range(2), temperature=0.5)])
+        drawn.append([*generate.guide(objectives, 2, codec, top=1, lookahead=3),
+                      *generate.sample(2, codec, temperature=0.5)])
     for one, other in zip(*drawn, strict=True):
         assert one.latent.prefix(9) == other.latent.prefix(9)  # later a near-tie may fall either way
 
@@ -192,7 +192,7 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_a_classifier_from_a_file_makes_images_of_its_class(classifiers: list[Path], codec: Codec) -> None:
     for path in classifiers:
         objectives = [Classifier.load(path, label, 16, CPU).objective() for label in (0, 1)]
-        means = [generate.guide(codec, [one], lookahead=3, typical=0)[0].pixels.mean() for one in objectives]
+        means = [generate.guide([one], 1, codec, lookahead=3, typical=0)[0].pixels.mean() for one in objectives]
         assert means[0] + 30 < means[1]
 
 
@@ -229,7 +229,8 @@ def test_a_text_is_where_its_embedding_is(monkeypatch: pytest.MonkeyPatch, tmp_p
                               get_tokenizer=lambda name: lambda texts: torch.tensor([colours[text] for text in texts]))
     monkeypatch.setitem(sys.modules, "open_clip", package)
     clip = Clip("ViT-B-32", weights, CPU)
-    red, blue = (generate.guide(codec, [clip.objective(text)], lookahead=3)[0].pixels.mean((0, 1)) for text in colours)
+    red, blue = (generate.guide([clip.objective(text)], 1, codec, lookahead=3)[0].pixels.mean((0, 1))
+                 for text in colours)
     assert red[0] > blue[0] and red[2] < blue[2]
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(DataMissing, match="open-clip-torch"):

@@ -91,7 +91,7 @@ def test_a_conditional_network_survives_its_file_and_others_have_no_condition_in
     loaded = load_network(read_info(tmp_path / "weights.safetensors"))
     assert loaded.config == generator.config
     codec = load_model(str(tmp_path / "weights.safetensors"), "cpu")
-    with pytest.raises(UnknownWeights, match="told each image's class"):
+    with pytest.raises(UnknownWeights, match="needs each image's class"):
         codec.encode(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(UnknownWeights):
         codec.decode(Latent((0,) * 12, 4))
@@ -107,7 +107,7 @@ def test_samples_of_a_class_pick_nodes_as_often_as_its_training_images_did(tmp_p
     codec = load_model(str(tmp_path / "weights.safetensors"), "cpu")
     for temperature, likelier in ((1.0, 0.75), (0.5, 0.9)):
         picks = {label: torch.tensor([drawn.latent.indices for drawn in sample(
-            codec, range(200), temperature=temperature, condition=one_hot(torch.tensor([label]), 3))])
+            200, codec, temperature=temperature, condition=label)])
             for label in range(3)}
         shares = {label: torch.bincount(some.flatten(), minlength=4) / some.numel() for label, some in picks.items()}
         torch.testing.assert_close(shares[0], torch.full((4,), 0.25), rtol=0, atol=0.04)  # nothing was counted

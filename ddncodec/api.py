@@ -1,0 +1,140 @@
+"""Images <-> the bytes of .ddn files, by a model's name; each model is loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from os import PathLike
+from typing import TypeAlias
+
+from ddncodec import container, zoo
+from ddncodec.codec import Codec, load_weights
+from ddncodec.images import Picture, Pixels, srgb_pixels
+from ddncodec.inputs import AnyImage, pixels_of_batch
+from ddncodec.weights import WeightsInfo
+
+Model: TypeAlias = str | PathLike[str] | Codec  # what the functions of the package take
+
+
+def encode(image: AnyImage, model: Model = zoo.DEFAULT, levels: int | None = None, effort: int | None = None
+           ) -> bytes:
+    """Encode an image to the bytes of a .ddn file; `decode` is the inverse.
+
+    Args:
+        image: A NumPy array of uint8 (H×W×3, H×W grey, H×W×4 RGBA), a PIL image, or a torch tensor (3×H×W in [0, 1]).
+        model: A model's name, the path of a weights file, or a codec. Weights are loaded on the first call alone.
+        levels: How many levels to encode, 1 to L; None: all.
+        effort: How hard to search, 1 or 2; it costs encode time alone. None: the model's highest.
+
+    Returns:
+        The whole file.
+
+    Raises:
+        TypeError: The image is of another kind.
+        ValueError: The image has another shape or range; levels or effort is out of range.
+        UnreadableImage: A PIL image cannot be decoded.
+        AbsurdSize: The image has more than 65,535 pixels a side or 2**26 in all.
+        UnknownWeights: There is no such model, or it is conditional.
+        BadCheckpoint: The weights file is damaged or none.
+
+    Examples:
+        >>> import ddncodec, numpy as np
+        >>> data = ddncodec.encode(np.full((48, 40, 3), 200, np.uint8))
+        >>> len(data)
+        160
+        >>> ddncodec.decode(data).shape
+        (48, 40, 3)
+    """
+    return encode_batch([image], model, levels, effort)[0]
+
+
+def decode(data: bytes, model: Model | None = None) -> Pixels:
+    """Decode the bytes of a .ddn file to an image; the inverse of `encode`.
+
+    Args:
+        data: The whole file.
+        model: The name, the weights file or the codec that it was made with; None: the shipped weights that it names.
+
+    Returns:
+        The image at the original's size, H×W×3, uint8, in sRGB.
+
+    Raises:
+        UnknownWeights: The file was made with other weights or, without `model`, with none that ship.
+        BadCheckpoint: The weights file is damaged or none.
+        DdnError: The file is damaged or none; docs/format.md lists the kinds.
+
+    Examples:
+        >>> import ddncodec, numpy as np
+        >>> data = ddncodec.encode(np.zeros((64, 64), np.uint8), levels=100)
+        >>> ddncodec.decode(data).shape
+        (64, 64, 3)
+    """
+    return decode_batch([data], model)[0]
+
+
+def encode_batch(images: Iterable[AnyImage], model: Model = zoo.DEFAULT, levels: int | None = None,
+                 effort: int | None = None) -> list[bytes]:
+    """`encode` several images at once, which is faster; memory grows with their number, and 64 is a good one.
+
+    Args:
+        images: A list of images of any sizes and kinds, an array N×H×W×3 or a tensor N×3×H×W.
+        model: As in `encode`.
+        levels: As in `encode`.
+        effort: As in `encode`.
+
+    Returns:
+        A whole file for each image.
+
+    Raises:
+        TypeError: As in `encode`.
+        ValueError: As in `encode`.
+        DdnError: Each kind as in `encode`.
+
+    Examples:
+        >>> import ddncodec, torch
+        >>> files = ddncodec.encode_batch(torch.rand(3, 3, 64, 64), effort=1)
+        >>> [len(file) for file in files]
+        [160, 160, 160]
+    """
+    codec = codec_of(model)
+    pictures = [Picture(pixels) for pixels in pixels_of_batch(images)]
+    latents = codec.encode_batch([picture.pixels for picture in pictures], levels, effort)
+    return [container.to_bytes(codec.to_stream(*pair)) for pair in zip(pictures, latents, strict=True)]
+
+
+def decode_batch(data: Iterable[bytes], model: Model | None = None) -> list[Pixels]:
+    """`decode` several files of one model at once, which is faster; the inverse of `encode_batch`.
+
+    Args:
+        data: Whole files.
+        model: As in `decode`; None: the shipped weights that the first file names.
+
+    Returns:
+        The image of each file at its original's size, H×W×3, uint8, in sRGB.
+
+    Raises:
+        UnknownWeights: As in `decode`; also where the files are not of one model.
+        BadCheckpoint: As in `decode`.
+        DdnError: As in `decode`.
+
+    Examples:
+        >>> import ddncodec, numpy as np
+        >>> files = ddncodec.encode_batch([np.zeros((30, 20, 3), np.uint8), np.zeros((64, 64), np.uint8)])
+        >>> [image.shape for image in ddncodec.decode_batch(files)]
+        [(30, 20, 3), (64, 64, 3)]
+    """
+    streams = [container.from_bytes(file) for file in data]
+    if not streams:
+        return []
+    codec = _loaded(zoo.find_id(streams[0].weights_id)) if model is None else codec_of(model)
+    return [srgb_pixels(picture) for picture in codec.to_pictures(streams)]
+
+
+def codec_of(model: Model) -> Codec:
+    """The codec itself, or the one of a name or a path, loaded on the first call. Raises like `load_model`."""
+    return model if isinstance(model, Codec) else _loaded(zoo.find(model))
+
+
+@lru_cache(maxsize=8)
+def _loaded(info: WeightsInfo) -> Codec:
+    return load_weights(info)
