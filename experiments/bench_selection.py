@@ -177,11 +177,16 @@ def _same(picks: Tensor, reference: Tensor, features: Tensor, weights: Tensor, t
     return torch.allclose(first, second, rtol=1e-5)
 
 
+def apart(function: Callable[..., float], *arguments: object) -> float:
+    """The function's result in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def compare(k: int, side: int, names: Sequence[str], train: bool) -> tuple[list[Row], bool]:
     """One case: a row for each method, and whether they found the same. `names` starts with ours."""
     times, same = measure(k, side, names, train)
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        memory = {name: pool.apply(peak_growth, (name, k, side, train)) for name in names}
+    memory = {name: apart(peak_growth, name, k, side, train) for name in names}
     return [{"k": k, "side": side, "method": name, "ms": times[name], "mib": memory[name],
              "time_ratio": times[name] / times[OURS],
              "memory_ratio": max(memory[name], 1) / max(memory[OURS], 1)}  # below 1 MiB is noise

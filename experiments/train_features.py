@@ -22,6 +22,7 @@ from ddncodec.files import atomic_write
 from ddncodec.metrics.features import WEIGHTS, FaceFeatures
 
 BATCH = 128
+VALIDATED = 1_000
 PEAK = 2e-3
 
 
@@ -67,10 +68,10 @@ def degrade(images: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def told(network: FaceFeatures, source: Faces) -> str:
-    """The shares of variance that the network tells of 1,000 degraded validation faces: of latents, blur and noise."""
+    """The shares of variance that the network tells of degraded validation faces: of latents, blur and noise."""
     network.eval()
-    images, amounts = degrade(source.validation(1_000))
-    wanted = torch.cat([latents(VALIDATION_SEEDS[:1_000]), amounts], 1)
+    images, amounts = degrade(source.validation(VALIDATED))
+    wanted = torch.cat([latents(VALIDATION_SEEDS[:VALIDATED]), amounts], 1)
     shares = 1 - (network.told(network(images)) - wanted).square().mean(0) / wanted.var(0)
     network.train()
     return " ".join(f"{part.mean().item():.3f}" for part in torch.split(shares, [FACES_LATENT, 1, 1]))
