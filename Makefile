@@ -1,10 +1,10 @@
-# ddncodec. On a fresh machine: `make demo` does the main job, `make test` runs the tests.
+# ddncodec. On a fresh machine: `make demo` does the main job, `make test` runs the tests, `make help` lists the rest.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench bench-train faces benchmarks guided clean
+.PHONY: demo test check docs bench bench-train faces benchmarks guided clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -12,9 +12,13 @@ demo: $(VENV)/installed          ## encode and decode examples/face.png, print t
 test: $(VENV)/installed-dev      ## run the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/installed-dev     ## lint and type-check
+check: $(VENV)/installed-dev     ## lint, type-check, and check which module imports which
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+docs: $(VENV)/installed-dev      ## build the documentation's site into site/
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/installed-bench faces   ## selection in Gram space against plain ways; our codec's speed against CompressAI's
 	$(BIN)/python experiments/bench_selection.py
@@ -41,7 +45,10 @@ train-binddn: RECIPE = binddn-1152    ## train the shipped BinDDN from nothing
 train-k512: RECIPE = k512-128         ## train the shipped K = 512 from nothing
 
 clean:                           ## remove what make made
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site
+
+help:                            ## list these targets
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read target does; do printf '%-14s %s\n' "$$target" "$$does"; done
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -73,8 +73,8 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
     if dry_run:
         typer.echo("\n\n".join(f"{path.relative_to(ROOT)}\n{text}" for path, text in written.items()))
         return
-    for path, text in written.items():
-        with atomic_write(path, overwrite=True) as file:
+    for target, text in written.items():
+        with atomic_write(target, overwrite=True) as file:
             file.write(text.encode())
     for name, plot in {"rate-distortion": output.rate_distortion_plot, "prefixes": output.prefixes_plot}.items():
         with atomic_write(ROOT / f"docs/{name}.png", overwrite=True) as file:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from sheet import save_sheet
-from torch import Tensor
+from torch import Tensor, split
 
 from ddncodec import load_model
 from ddncodec.data.faces import TEST_SEEDS, Faces
@@ -48,11 +48,11 @@ def main(model: str,
     def coloured(told: Tensor) -> Tensor:
         picks = torch.randint(config.k, (len(told), config.levels), generator=random)
         return torch.cat([codec.network.decode(some, part)
-                          for some, part in zip(picks.split(BATCH), told.split(BATCH), strict=True)])
+                          for some, part in zip(split(picks, BATCH), split(told, BATCH), strict=True)])
 
     shown, as_grey = coloured(grey), grey.expand(-1, 3, -1, -1)
     guided = torch.cat([codec.network.reconstruct(part, condition=some).image
-                        for part, some in zip(originals.split(BATCH), grey.split(BATCH), strict=True)])
+                        for part, some in zip(split(originals, BATCH), split(grey, BATCH), strict=True)])
     figures: dict[str, Any] = {
         "model": codec.info.name, "weights": codec.info.id.hex(), "data": f"{images} test seeds",
         "grey": _near(as_grey, grey_of(shown).expand(-1, 3, -1, -1)),
@@ -73,7 +73,7 @@ def _near(first: Tensor, second: Tensor) -> float:
 
 
 def _distance(first: Tensor, second: Tensor) -> float:
-    found = [torch.cat([load_features()(part) for part in to_tensor(to_pixels(images)).split(BATCH)])
+    found = [torch.cat([load_features()(part) for part in split(to_tensor(to_pixels(images)), BATCH)])
              for images in (first, second)]
     return round(frechet_distance(*found), 2)
 

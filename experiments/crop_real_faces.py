@@ -3,16 +3,16 @@
     python experiments/crop_real_faces.py PHOTOS [OUT]
 
 PHOTOS is a folder with the source photos under the names below; examples/real_faces/README.md says which package and
-path each one comes from. OUT is examples/real_faces if not given. Needs Pillow alone.
+path each one comes from. OUT is examples/real_faces if not given.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import typer
 from PIL import Image
 
 SIDE = 64
@@ -45,16 +45,15 @@ def crop(photo: Path, box: tuple[int, int, int, int]) -> Image.Image:
         return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=box)
 
 
-def main(photos: Path, out: Path) -> None:
+def main(photos: Annotated[Path, typer.Argument(help="Folder of the source photos.")],
+         out: Annotated[Path, typer.Argument(help="Folder for the crops.")] = Path("examples/real_faces")) -> None:
     """Write every crop of CROPS from `photos` into `out`."""
     for face in CROPS:
         photo = photos / face.photo
         if not hashlib.sha256(photo.read_bytes()).hexdigest().startswith(face.sha256):
-            sys.exit(f"{photo} is not the photo that {face.name}.png was cut from")
+            raise typer.BadParameter(f"{photo} is not the photo that {face.name}.png was cut from")
         crop(photo, face.box).save(out / f"{face.name}.png", optimize=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) == 3 else "examples/real_faces"))
+    typer.run(main)

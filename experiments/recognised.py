@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import typer
 from sheet import save_sheet
-from torch import Tensor, nn
+from torch import Tensor, nn, split
 from torch.nn import functional
 
 from ddncodec import load_model, sample
@@ -55,7 +55,7 @@ def classifier(images: Tensor, labels: Tensor) -> nn.Module:
     for _ in range(steps):
         rows = torch.randint(len(images), (BATCH,))
         optimizer.zero_grad()
-        functional.cross_entropy(network(images[rows]), labels[rows]).backward()
+        functional.cross_entropy(network(images[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     return network.eval()
@@ -64,7 +64,7 @@ def classifier(images: Tensor, labels: Tensor) -> nn.Module:
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The share of images that are taken for what they are."""
-    found = torch.cat([network(part).argmax(1) for part in torch.split(images, 500)])
+    found = torch.cat([network(part).argmax(1) for part in split(images, 500)])
     return (found == labels).float().mean().item()
 
 
@@ -90,7 +90,7 @@ def main(model: str, images: str, test_images: str,
     told = one_hot(known, config.classes)
     in_colour = originals.expand(-1, 3, -1, -1)
     rebuilt = torch.cat([codec.network.reconstruct(part, condition=some).image
-                         for part, some in zip(in_colour.split(BATCH), told.split(BATCH), strict=True)])
+                         for part, some in zip(split(in_colour, BATCH), split(told, BATCH), strict=True)])
     drawn = {temperature: samples(codec, each, temperature) for temperature in TEMPERATURES}
     by_class = {temperature: [accuracy(trained, some, torch.full((each,), kind)) for kind, some in enumerate(kinds)]
                 for temperature, kinds in drawn.items()}

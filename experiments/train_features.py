@@ -22,6 +22,7 @@ from ddncodec.files import atomic_write
 from ddncodec.metrics.features import WEIGHTS, FaceFeatures
 
 BATCH = 128
+VALIDATED = 1_000
 PEAK = 2e-3
 
 
@@ -40,7 +41,7 @@ def main(steps: Annotated[int, typer.Option(help="Steps of 128 faces.")] = 5_000
         wanted = torch.cat([latents([i % faces for i in range(first, first + BATCH)]), amounts], 1)
         optimizer.zero_grad()
         loss = functional.mse_loss(network.told(network(images)), wanted)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if (step + 1) % 250 == 0 or step + 1 == steps:
@@ -58,7 +59,7 @@ def latents(seeds: list[int] | range) -> Tensor:
 def degrade(images: Tensor) -> tuple[Tensor, Tensor]:
     """Half of the images (B, 3, R, R) blurred and noisy, and how much, each 0 to 3: (B, 2)."""
     amounts = 3 * torch.rand(len(images), 2) * (torch.rand(len(images), 2) < 0.5)
-    blur, noise = amounts[:, :, None, None].split(1, 1)
+    blur, noise = amounts[:, :, None, None, None].unbind(1)
     small = functional.avg_pool2d(images, 4)
     blurred = functional.interpolate(small, size=images.shape[-2:], mode="bilinear")
     images = images + blur / 3 * (blurred - images) + 0.05 * noise * torch.randn_like(images)
@@ -67,13 +68,13 @@ def degrade(images: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def told(network: FaceFeatures, source: Faces) -> str:
-    """The shares of variance that the network tells of 1,000 degraded validation faces: of latents, blur and noise."""
+    """The shares of variance that the network tells of degraded validation faces: of latents, blur and noise."""
     network.eval()
-    images, amounts = degrade(source.validation(1_000))
-    wanted = torch.cat([latents(VALIDATION_SEEDS[:1_000]), amounts], 1)
+    images, amounts = degrade(source.validation(VALIDATED))
+    wanted = torch.cat([latents(VALIDATION_SEEDS[:VALIDATED]), amounts], 1)
     shares = 1 - (network.told(network(images)) - wanted).square().mean(0) / wanted.var(0)
     network.train()
-    return " ".join(f"{part.mean().item():.3f}" for part in shares.split((FACES_LATENT, 1, 1)))
+    return " ".join(f"{part.mean().item():.3f}" for part in torch.split(shares, [FACES_LATENT, 1, 1]))
 
 
 if __name__ == "__main__":
