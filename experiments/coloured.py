@@ -26,7 +26,7 @@ from ddncodec.metrics.features import load_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.network.condition import grey_of
 from ddncodec.network.config import GREY
-from ddncodec.pixels import to_pixels, to_tensor
+from ddncodec.pixels import grey_of, to_pixels, to_tensor
 from ddncodec.training.watch import grid
 
 BATCH, PICTURED, COLOURINGS = 100, 8, 3

@@ -45,7 +45,8 @@ def test_results_have_every_codec_at_every_budget(run_many: Run, pictures: Path,
     found = json.loads(first.out)
     assert found == json.loads((tmp_path / "run/results.json").read_bytes())
     assert found["data"]["images"] == 4
-    assert [codec["name"] for codec in found["codecs"]] == ["k2-principal-effort-1", "k2-principal-effort-2", "jpeg", "webp"]
+    names = [codec["name"] for codec in found["codecs"]]
+    assert names == ["k2-principal-effort-1", "k2-principal-effort-2", "jpeg", "webp"]
     ours, _, jpeg, webp = found["codecs"]
     assert [point["fitted"] for point in jpeg["points"]] == [0, 0]
     assert jpeg["smallest_file"] > 160

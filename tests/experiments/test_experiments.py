@@ -185,6 +185,7 @@ def test_train_features_writes_the_weights_that_the_metric_loads(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import train_features
+
     from ddncodec.training.data import faces
 
     monkeypatch.setattr(faces, "FACES_PER_FILE", 8)
