@@ -24,7 +24,6 @@ from ddncodec.data.faces import TEST_SEEDS, Faces
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.metrics.features import load_features
 from ddncodec.metrics.frechet import frechet_distance
-from ddncodec.network.condition import grey_of
 from ddncodec.network.config import GREY
 from ddncodec.pixels import grey_of, to_pixels, to_tensor
 from ddncodec.training.watch import grid

@@ -3,7 +3,7 @@
     python experiments/train_features.py [--steps N] [--faces N] [--cache FOLDER]
 
 Half of the images are blurred, half are noisy, and the network is to tell by how much. Prints the shares of variance
-that it tells on validation faces, of the latents and of the two; writes ddncodec/evaluation/features.safetensors.
+that it tells on validation faces, of the latents and of the two; writes ddncodec/metrics/features.safetensors.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def test_train_features_writes_the_weights_that_the_metric_loads(
 ) -> None:
     import train_features
 
-    from ddncodec.training.data import faces
+    from ddncodec.data import faces
 
     monkeypatch.setattr(faces, "FACES_PER_FILE", 8)
     weights = tmp_path / "features.safetensors"
