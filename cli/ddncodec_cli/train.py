@@ -27,6 +27,7 @@ class Kind(StrEnum):
 
     principal = "principal"
     single_shot = "single-shot"
+    blockwise = "blockwise"
     recurrent = "recurrent"
 
 
@@ -56,12 +57,12 @@ def train(
     resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two; 64.")] = None,
     generator: Annotated[
         Kind | None,
-        typer.Option(help="principal (default), for K a power of two; single-shot and recurrent: the paper's."),
+        typer.Option(help="principal (default), for K a power of two; the paper's single-shot and recurrent; blockwise."),
     ] = None,
     width: Annotated[int | None, typer.Option(help="principal: width of the heads; 640.")] = None,
-    channels: Annotated[int | None, typer.Option(help="single-shot: width of the convolutions; 96.")] = None,
+    channels: Annotated[int | None, typer.Option(help="single-shot, blockwise: width of the convolutions; 96.")] = None,
     planes: Annotated[
-        int | None, typer.Option(help="single-shot: fixed feature planes, 256; 0: learned features, as in the paper.")
+        int | None, typer.Option(help="blockwise: fixed feature planes, 256; 0: learned features.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="Images to train on; by default the synthetic faces.")] = None,
     cache: Annotated[

@@ -45,17 +45,20 @@ class Loss(NamedTuple):
 class NodeSplits:
     """Splits of output nodes `nodes`, (n, K, …): in level `level[i]` node `pruned[i]` became a copy of `split[i]`.
 
-    level, split, pruned: (m,) int64.
+    level, split, pruned: (m,) int64. due: (m,) bool, false where nothing was split.
     """
 
     nodes: nn.Parameter
     level: Tensor
     split: Tensor
     pruned: Tensor
+    due: Tensor
 
     def apply(self, per_node: Tensor) -> None:
         """Follow the splits in a tensor (n, K, …): nodes, their optimizer moments, their moving average."""
-        per_node[self.level, self.pruned] = per_node[self.level, self.split]
+        due = self.due.view(-1, *[1] * (per_node.dim() - 2))
+        kept, copied = per_node[self.level, self.pruned], per_node[self.level, self.split]
+        per_node[self.level, self.pruned] = torch.where(due, copied, kept)
 
 
 class Generator(nn.Module):
@@ -167,10 +170,15 @@ class Generator(nn.Module):
         """Whether an untrained network is fitted to images before the first step, by the registry's `start`."""
         return False
 
-    def split_and_prune(self, counts: Tensor, generator: torch.Generator) -> Sequence[NodeSplits]:
-        """Split output nodes that are picked too often, where there are any, and prune unused ones.
+    def split_and_prune(self, counts: Tensor, gate: float, swaps: int, generator: torch.Generator
+                        ) -> Sequence[NodeSplits]:
+        """Split output nodes that are picked too often, where there are any, and prune unused ones (Algorithm 1).
 
-        counts: (L, K, classes), how often guided picks took each node since the last call.
+        Args:
+            counts: (L, K, classes), how often guided picks took each node since the last call.
+            gate: Picks a node, on average, before a level is judged.
+            swaps: At most so many nodes of a level are split at once.
+            generator: Of the random numbers that tell a node from its copy.
         """
         return ()
 

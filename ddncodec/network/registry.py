@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ddncodec.errors import BadCheckpoint
 from ddncodec.network.config import GeneratorConfig
-from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.principal.config import PrincipalConfig
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class Entry:
 GENERATORS = {entry.config.generator: entry for entry in (
     Entry(PrincipalConfig, "ddncodec.network.principal.generator:PrincipalGenerator",
           "ddncodec.network.principal.start:start", "ddncodec.network.principal.start:couple"),
-    Entry(SingleShotConfig, "ddncodec.network.paper.single_shot:SingleShotGenerator",
+    Entry(SingleShotConfig, "ddncodec.network.paper.single_shot:SingleShotGenerator"),
+    Entry(BlockwiseConfig, "ddncodec.network.paper.blockwise:BlockwiseGenerator",
           "ddncodec.network.paper.start:start"),
     Entry(RecurrentConfig, "ddncodec.network.paper.recurrent:RecurrentGenerator"),
 )}
 DEFAULT = PrincipalConfig.generator
-UNNAMED = SingleShotConfig.generator  # what the first checkpoints, which name no generator, are of
+UNNAMED = BlockwiseConfig.generator  # what the first checkpoints, which name no generator, are of
 
 
 def build(config: GeneratorConfig) -> Generator:

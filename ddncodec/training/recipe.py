@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from ddncodec.errors import BadCheckpoint, BadRecipe
 from ddncodec.files import open_input
 from ddncodec.network.config import GeneratorConfig
+from ddncodec.network.paper.config import BlockwiseConfig, SingleShotConfig
 from ddncodec.network.registry import DEFAULT, GENERATORS, config_from_json
 from ddncodec.training.config import TrainConfig
 
@@ -62,6 +63,8 @@ def read(name: str) -> dict[str, dict[str, Any]]:
 def _network(table: Mapping[str, Any]) -> GeneratorConfig:
     named = dict(table)
     generator = named.pop("generator", DEFAULT)
+    if generator == SingleShotConfig.generator and "planes" in str(named):  # so recipes of 0.1 call it
+        generator = BlockwiseConfig.generator
     entry = GENERATORS.get(generator) if isinstance(generator, str) else None
     if entry is None:
         raise BadRecipe(f"generator must be one of {', '.join(GENERATORS)}, not {generator!r}")

@@ -16,7 +16,7 @@ from typer import BadParameter
 
 from ddncodec.container import from_bytes
 from ddncodec.network.config import Condition
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.registry import build
 from ddncodec.weights import save_network
 from ddncodec_cli.guide import parse
@@ -86,7 +86,7 @@ def test_a_prefix_is_kept_and_names_its_own_weights(run_many: Run, k2: Path, fac
 
 def test_conditional_models_are_told_and_have_no_latents_to_save(run_many: Run, refused: Run, small: Path) -> None:
     torch.manual_seed(0)
-    plain = SingleShotConfig.default(4, 12, 8, channels=8, planes=0)
+    plain = BlockwiseConfig.default(4, 12, 8, channels=8, planes=0)
     for condition in (Condition("class", 3), Condition("grey", 1)):
         save_network(small / f"{condition.kind}.safetensors", build(replace(plain, condition=condition)), "told")
     told, grey = ["--model", "class.safetensors"], ["--model", "grey.safetensors"]

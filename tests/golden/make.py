@@ -13,7 +13,7 @@ from ddncodec.codec import load_model
 from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.images import Picture, write_picture
 from ddncodec.network.config import GeneratorConfig
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.pixels import to_pixels
 from ddncodec.training.config import TrainConfig
@@ -24,9 +24,9 @@ from ddncodec.training.trainer import Trainer
 HERE = Path(__file__).parent
 # Both generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner.
 NETWORKS: dict[str, GeneratorConfig] = {
-    "k2-planes": SingleShotConfig.default(2, 96, 16, channels=8, planes=32),
-    "k3-conv": SingleShotConfig.default(3, 40, 16, channels=8, planes=0),
-    "k16-planes": SingleShotConfig.default(16, 24, 16, channels=8, planes=32),
+    "k2-planes": BlockwiseConfig.default(2, 96, 16, channels=8, planes=32),
+    "k3-conv": BlockwiseConfig.default(3, 40, 16, channels=8, planes=0),
+    "k16-planes": BlockwiseConfig.default(16, 24, 16, channels=8, planes=32),
     "k2-principal": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
                                     width=16, segments=(24, 36, 36), block_bits=12),
     "k8-principal": PrincipalConfig(k=8, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),

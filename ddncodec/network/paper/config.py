@@ -1,8 +1,9 @@
-"""Configurations of the paper's generators: the single shot generator (Fig. 3b) and the recurrent one (Fig. 3c)."""
+"""Configurations of the paper's generators: single shot (Fig. 3b), recurrent (Fig. 3c), and blockwise, a variant."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from math import log2
 from typing import Any, ClassVar
 
@@ -23,11 +24,116 @@ from ddncodec.network.config import (
 )
 
 UNET = (16, 56, 80)  # widths of the recurrent generator
+CHAIN_DROPOUT = 0.05
+LEAK = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The blocks at one resolution of the coarse-to-fine generator (Fig. 3b of the paper).
+    """The levels at one resolution of the single shot generator: each is two convolutions and a DDL.
+
+    Args:
+        resolution: Side of the proposals, in pixels, a power of two.
+        channels: Width of the convolutions.
+        levels: How many.
+    """
+
+    resolution: int
+    channels: int
+    levels: int
+
+
+@dataclass(frozen=True, slots=True)
+class SingleShotConfig:
+    """The paper's single shot generator (Fig. 3b), coarse to fine, one level a block.
+
+    Args:
+        k: Output nodes of a level.
+        resolution: Side of the images, in pixels, a power of two.
+        leak: Extra output channels of a node, which condition the next block (leak choice, Sec. 3.4); 0: none.
+        chain_dropout: Probability, in training, that a level picks at random (Sec. 3.4); 0: never.
+        learning_residual: Whether nodes add to the prediction (Sec. 3.4), or replace it.
+        stages: Coarse to fine; the last one has `resolution`.
+        condition: What each stage is given of the image.
+
+    Raises:
+        BadCheckpoint: The fields do not describe a network.
+    """
+
+    generator: ClassVar[str] = "single-shot"
+    layout: ClassVar[str] = "stages"
+
+    k: int
+    resolution: int
+    leak: int
+    chain_dropout: float
+    learning_residual: bool
+    stages: tuple[Stage, ...]
+    condition: Condition | None = None
+
+    def __post_init__(self) -> None:
+        _require_nodes(self.k, self.leak, self.chain_dropout)
+        require_resolution(self.resolution)
+        require(type(self.learning_residual) is bool, "learning_residual must be true or false")
+        require(bool(self.stages) and self.stages[-1].resolution == self.resolution,
+                "the last stage must have the network's resolution")
+        sides = [stage.resolution for stage in self.stages]
+        require(all(map(power_of_two, sides)) and all(a < b for a, b in pairwise(sides)),
+                "the stages' resolutions must be rising powers of two")
+        for stage in self.stages:
+            require(1 <= stage.channels <= MAX_WIDTH,
+                    f"stage {stage.resolution}: channels must be 1 to {MAX_WIDTH}")
+            require(1 <= stage.levels <= MAX_LEVELS,
+                    f"stage {stage.resolution}: there must be 1 to {MAX_LEVELS} levels")
+        require_levels(self.levels)
+
+    @property
+    def levels(self) -> int:
+        return sum(stage.levels for stage in self.stages)
+
+    @property
+    def classes(self) -> int:
+        return _classes(self.condition)
+
+    @property
+    def bits(self) -> float:
+        return self.levels * log2(self.k)
+
+    @property
+    def level_resolutions(self) -> tuple[int, ...]:
+        return tuple(stage.resolution for stage in self.stages for _ in range(stage.levels))
+
+    @property
+    def modules(self) -> int:
+        return self.levels
+
+    @property
+    def largest(self) -> dict[str, tuple[int, ...]]:
+        return {f"stages.{i}.blocks.0.ddl.nodes": (1, self.k, 3 + self.leak, stage.channels)
+                for i, stage in enumerate(self.stages)}
+
+    @classmethod
+    def default(cls, k: int, levels: int, resolution: int = 64, *, channels: int = 96, leak: int = LEAK
+                ) -> SingleShotConfig:
+        """A layout of one width for any K, L and resolution; see `spread_levels` for how the levels are spread."""
+        stages = tuple(Stage(side, channels, n) for side, n in spread_levels(k, levels, resolution).items())
+        return cls(k=k, resolution=resolution, leak=leak, chain_dropout=CHAIN_DROPOUT, learning_residual=True,
+                   stages=stages)
+
+    def to_json(self) -> str:
+        return to_json({"generator": self.generator} | asdict(self))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> SingleShotConfig:
+        stages = tuple(Stage(**whole(stage)) for stage in fields.pop("stages"))
+        chain_dropout, condition = float(fields.pop("chain_dropout")), fields.pop("condition", None)
+        return cls(chain_dropout=chain_dropout, learning_residual=fields.pop("learning_residual"), stages=stages,
+                   condition=_condition(condition), **whole(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStage:
+    """The blocks at one resolution of the blockwise generator.
 
     resolution: side of the proposals, in pixels, a power of two.
     trunk: side at which the stage's convolutions run; at most `resolution`, which it divides.
@@ -46,25 +152,25 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class SingleShotConfig:
-    """A single shot generator with `levels` levels of `k` output nodes.
+class BlockwiseConfig:
+    """A blockwise generator with `levels` levels of `k` output nodes: single shot, but levels share blocks.
 
     resolution: side of the images, in pixels, a power of two.
     leak: extra output channels of a node that condition later blocks (leak choice).
-    chain_dropout: probability, in training, that a level picks at random (Sec. 3.2).
-    stages: coarse to fine; the last one has `resolution`. condition: what each stage is told of the image.
+    chain_dropout: probability, in training, that a level picks at random (Sec. 3.4).
+    stages: coarse to fine; the last one has `resolution`. condition: what each stage is given of the image.
 
     Raises BadCheckpoint when the fields do not describe a network.
     """
 
-    generator: ClassVar[str] = "single-shot"
+    generator: ClassVar[str] = "blockwise"
     layout: ClassVar[str] = "stages"
 
     k: int
     resolution: int
     leak: int
     chain_dropout: float
-    stages: tuple[Stage, ...]
+    stages: tuple[SharedStage, ...]
     condition: Condition | None = None
 
     def __post_init__(self) -> None:
@@ -97,7 +203,7 @@ class SingleShotConfig:
     @property
     def classes(self) -> int:
         """How many classes the nodes' picks are counted by: 1 where the network is told none."""
-        return self.condition.channels if self.condition and self.condition.kind == CLASS else 1
+        return _classes(self.condition)
 
     @property
     def bits(self) -> float:
@@ -111,10 +217,10 @@ class SingleShotConfig:
 
     @classmethod
     def default(cls, k: int, levels: int, resolution: int = 64, *, channels: int = 96, planes: int = 256,
-                leak: int = 1) -> SingleShotConfig:
+                leak: int = 1) -> BlockwiseConfig:
         """A layout for any K, L and resolution; see `spread_levels` for how the levels are spread.
 
-        planes=0 gives the paper's generator, whose features are the convolutions' own output.
+        planes=0: features are the convolutions' own output.
         """
         stages = []
         spread = spread_levels(k, levels, resolution)
@@ -123,9 +229,9 @@ class SingleShotConfig:
             blocks = [per_block] * (n // per_block) + ([n % per_block] if n % per_block else [])
             if side == resolution:
                 blocks.append(0)  # what the last picks imply, drawn for no bits
-            stages.append(Stage(resolution=side, trunk=min(side, 8) if planes else side, channels=channels,
+            stages.append(SharedStage(resolution=side, trunk=min(side, 8) if planes else side, channels=channels,
                                 planes=min(planes, side * side), levels=tuple(blocks)))
-        return cls(k=k, resolution=resolution, leak=leak, chain_dropout=_chain_dropout(k),
+        return cls(k=k, resolution=resolution, leak=leak, chain_dropout=CHAIN_DROPOUT if k > 2 else 0.0,
                    stages=tuple(stages))
 
     def to_json(self) -> str:
@@ -145,18 +251,18 @@ class SingleShotConfig:
         return {f"stages.{i}.planes": (stage.planes, stage.resolution**2) for i, stage in enumerate(self.stages)}
 
     @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> SingleShotConfig:
-        stages = tuple(Stage(levels=integers(stage.pop("levels")), **whole(stage)) for stage in fields.pop("stages"))
+    def from_fields(cls, fields: dict[str, Any]) -> BlockwiseConfig:
+        stages = tuple(SharedStage(levels=integers(stage.pop("levels")), **whole(stage))
+                       for stage in fields.pop("stages"))
         chain_dropout, condition = float(fields.pop("chain_dropout")), fields.pop("condition", None)
-        return cls(chain_dropout=chain_dropout, stages=stages, **whole(fields),
-                   condition=None if condition is None else Condition(condition.pop("kind"), **whole(condition)))
+        return cls(chain_dropout=chain_dropout, stages=stages, condition=_condition(condition), **whole(fields))
 
 
 @dataclass(frozen=True, slots=True)
 class RecurrentConfig:
     """A recurrent generator (Fig. 3c): one U-Net and one layer of `k` output nodes, applied `levels` times.
 
-    resolution, leak, chain_dropout: as in `SingleShotConfig`. widths: of the U-Net's residual blocks, from the full
+    resolution, leak, chain_dropout: as in `BlockwiseConfig`. widths: of the U-Net's residual blocks, from the full
     resolution on down; the first one's channels are the nodes' features.
 
     Raises BadCheckpoint when the fields do not describe a network.
@@ -195,7 +301,7 @@ class RecurrentConfig:
     @classmethod
     def default(cls, k: int, levels: int, resolution: int = 64, *, leak: int = 1) -> RecurrentConfig:
         """A layout of about 400,000 parameters for any K, L and resolution."""
-        return cls(k=k, levels=levels, resolution=resolution, leak=leak, chain_dropout=_chain_dropout(k),
+        return cls(k=k, levels=levels, resolution=resolution, leak=leak, chain_dropout=CHAIN_DROPOUT if k > 2 else 0.0,
                    widths=UNET[: resolution.bit_length()])
 
     def to_json(self) -> str:
@@ -235,8 +341,12 @@ def spread_levels(k: int, levels: int, resolution: int) -> dict[int, int]:
     return spread
 
 
-def _chain_dropout(k: int) -> float:
-    return 0.05 if k > 2 else 0.0
+def _classes(condition: Condition | None) -> int:
+    return condition.channels if condition and condition.kind == CLASS else 1
+
+
+def _condition(fields: dict[str, Any] | None) -> Condition | None:
+    return None if fields is None else Condition(fields.pop("kind"), **whole(fields))
 
 
 def _require_nodes(k: int, leak: int, chain_dropout: float) -> None:

@@ -11,7 +11,7 @@
                 pick k, 0 ≤ k < K ─────────────────────────► latent
                    │
          prediction + W_k f ──► the next level's prediction
-                   └──────────► leak: extra channels of the picked node, which condition what follows
+                   └──────────► leak: extra outputs of the picked node, which condition what follows (leak choice)
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ class Picks:
     """What a sampler picked of a block's proposals.
 
     choice: the indices, and where chain dropout picked them. weights: image weights of the picked nodes times their
-    scale, (B, n, 3, C).
+    scale, (B, n, 3, C). leak: (B, leak, r, r), the extra outputs of the picked nodes (of n levels their sum).
     """
 
     proposals: NodeProposals
     choice: Choice
     weights: Tensor
+    leak: Tensor
 
     def errors(self, target: Tensor) -> Tensor:
         """Mean squared error after each level, (B, n), against the target at the block's resolution."""
@@ -88,53 +89,65 @@ class Picks:
 
 
 class DiscreteDistributionLayers(nn.Module):
-    """The n DDLs of one block: n levels of K output nodes over the same features.
+    """The n DDLs of one block: n levels of K output nodes over the same features. The paper has n = 1.
 
-    Each node has 3 image channels and `leak` channels more. *Learning residual* (Sec. 3.4): a node's output is added to
-    the prediction it is given. *Leak choice* (Sec. 3.4): the extra outputs of the picked node condition what follows
-    and take no part in distance or loss.
+    *Learning residual* (Sec. 3.4): a node's output is added to the prediction it is given. *Leak choice* (Sec. 3.4):
+    each node has `leak` extra convolutions; those of the picked node condition what follows, and take no part in
+    distance or loss.
 
     `nodes` is (n, K, 3 + leak, C); `usage` (n, K, classes) counts how often each node was picked for images of each
     class: for split-and-prune, and for `odds`. A resumed run does not forget it, as it is part of the state dict.
+
+    Args:
+        levels: n.
+        k: K.
+        leak: Extra channels of a node.
+        features: C.
+        classes: How many classes picks are counted by.
+        learning_residual: Whether nodes add to the prediction; else they replace it, which takes n = 1.
     """
 
     nodes: nn.Parameter
     usage: Tensor
 
-    def __init__(self, levels: int, k: int, leak: int, features: int, classes: int = 1) -> None:
+    def __init__(self, levels: int, k: int, leak: int, features: int, classes: int = 1, learning_residual: bool = True
+                 ) -> None:
         super().__init__()
         bound = (3 / (features * max(levels, 1))) ** 0.5  # the levels of a block add up
         self.nodes = nn.Parameter(torch.empty(levels, k, IMAGE_CHANNELS + leak, features))
         nn.init.uniform_(self.nodes, -bound, bound)
         self.register_buffer("usage", torch.zeros(levels, k, classes))
+        self.learning_residual = learning_residual
 
     @property
     def levels(self) -> int:
         return self.nodes.shape[0]
 
-    def forward(self, features: Features, outputs: Tensor, sampler: Sampler, *, scale: Tensor | None = None,
+    def forward(self, features: Features, prediction: Tensor, sampler: Sampler, *, scale: Tensor | None = None,
                 levels: int | None = None, classes: Tensor | None = None) -> tuple[Tensor, Picks]:
         """Let the sampler pick a node at each level, and add what the picked nodes output.
 
         Args:
             features: f, of B images.
-            outputs: (B, 3 + leak, r, r), the prediction so far, and after it the leak.
+            prediction: (B, 3, r, r), after the levels before.
             sampler: What picks.
             scale: (B, n), what each level's outputs are multiplied by; by default 1.
             levels: How many of the n levels to run; by default all.
             classes: (B, classes), one-hot, where picks are counted by class; their odds go to the sampler.
 
         Returns:
-            The outputs after the levels, and the picks.
+            The prediction after the levels, and the picks.
         """
         n = self.levels if levels is None else levels
-        scale = outputs.new_ones(len(outputs), n) if scale is None else scale[:, :n]
-        proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, outputs[:, :IMAGE_CHANNELS],
+        scale = prediction.new_ones(len(prediction), n) if scale is None else scale[:, :n]
+        base = prediction if self.learning_residual else torch.zeros_like(prediction)
+        proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, base,
                                   None if classes is None else self.odds(classes)[:, :n])
         choice = sampler.choose(proposals)
         picked = self.picked(choice.indices) * scale[:, :, None, None]  # (B, n, 3 + leak, C)
-        outputs = outputs + features.render(picked.sum(1))
-        return outputs, Picks(proposals, choice, picked[:, :, :IMAGE_CHANNELS])
+        drawn = features.render(picked.sum(1))  # (B, 3 + leak, r, r)
+        picks = Picks(proposals, choice, picked[:, :, :IMAGE_CHANNELS], drawn[:, IMAGE_CHANNELS:])
+        return base + drawn[:, :IMAGE_CHANNELS], picks
 
     def picked(self, indices: Tensor) -> Tensor:
         """The weights of the picked nodes: indices (B, m), m ≤ n → (B, m, 3 + leak, C)."""

@@ -62,6 +62,7 @@ class ConvFeatures:
         return (weights.flatten(1, -2) @ self._gram).view_as(weights)
 
     def energy(self, nodes: Tensor) -> Tensor:
+        nodes = nodes.contiguous()  # products of slices are many times slower
         squares = nodes.mT @ nodes  # (M, C, C)
         return self._gram.flatten(1) @ squares.flatten(1).T
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddncodec.network.base import Drawn, Generator, Loss, NodeSplits
-from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
 from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers, Picks
 from ddncodec.network.paper.split_and_prune import split_and_prune
 from ddncodec.pixels import downsample
@@ -29,7 +29,7 @@ class BlockPass(NamedTuple):
 class PaperGenerator(Generator):
     """A generator of DDLs. start_outputs: (3 + leak, 1, 1), the outputs before the first level."""
 
-    config: SingleShotConfig | RecurrentConfig
+    config: BlockwiseConfig | RecurrentConfig
     start_outputs: nn.Parameter
 
     def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
@@ -91,9 +91,10 @@ class PaperGenerator(Generator):
         """How often the nodes of each of `layers` were picked, of what the L levels picked, (L, K, classes)."""
         return torch.split(counts, [layer.levels for layer in self.layers])
 
-    def split_and_prune(self, counts: Tensor, generator: torch.Generator) -> Sequence[NodeSplits]:
+    def split_and_prune(self, counts: Tensor, gate: float, swaps: int, generator: torch.Generator
+                        ) -> Sequence[NodeSplits]:
         splits = []
         for layer, picks in zip(self.layers, self.picks_by_layer(counts), strict=True):
             layer.usage += picks
-            splits.append(split_and_prune(layer, generator))
+            splits.append(split_and_prune(layer, gate, swaps, generator))
         return splits

@@ -35,8 +35,9 @@ class RecurrentGenerator(PaperGenerator):
         for level in range(self.config.levels if levels is None else levels):
             time = outputs.new_full((batch, 1, side, side), level / self.config.levels)
             features = ConvFeatures(self.through(self.unet, torch.cat([outputs, time], 1)))
-            outputs, picks = self.ddl(features, outputs, sampler)
-            yield BlockPass(outputs[:, :IMAGE_CHANNELS], picks)
+            prediction, picks = self.ddl(features, outputs[:, :IMAGE_CHANNELS], sampler)
+            outputs = torch.cat([prediction, outputs[:, IMAGE_CHANNELS:] + picks.leak], 1)
+            yield BlockPass(prediction, picks)
 
     @property
     def dense(self) -> list[nn.Module]:

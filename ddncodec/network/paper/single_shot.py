@@ -1,20 +1,40 @@
-"""The single shot generator (Fig. 3b): coarse to fine, from 1×1 up to the full resolution, in one pass."""
+"""The single shot generator (Fig. 3b): coarse to fine, a level after every two convolutions, in one pass.
+
+    trunk, prediction, leak of the level before
+                │
+      read: 1×1 convolution ──► + trunk      the picked image and its leak are fed back at every level
+                │
+      two 3×3 convolutions ──► + trunk
+                │
+               DDL ◄── sampler               one level: K nodes, one pick
+                │
+    trunk, prediction, leak ──► the next level; between stages all three are upsampled
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddncodec.network.cosines import cosine_planes
-from ddncodec.network.paper.blocks import Block, LevelState
+from ddncodec.network.blocks import ResidualBlock
 from ddncodec.network.paper.config import SingleShotConfig, Stage
-from ddncodec.network.paper.ddl import IMAGE_CHANNELS
+from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers
+from ddncodec.network.paper.features import ConvFeatures
 from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.pixels import downsample
 from ddncodec.samplers.protocol import Sampler
+
+
+class LevelState(NamedTuple):
+    """What one level hands to the next: trunk (B, C, r, r), prediction (B, 3, r, r), leak (B, leak, r, r)."""
+
+    trunk: Tensor
+    prediction: Tensor
+    leak: Tensor
 
 
 class SingleShotGenerator(PaperGenerator):
@@ -25,12 +45,11 @@ class SingleShotGenerator(PaperGenerator):
     def __init__(self, config: SingleShotConfig) -> None:
         super().__init__()
         self.config = config
-        first = config.stages[0]
-        self.start_features = nn.Parameter(torch.empty(first.channels, 1, 1))
-        nn.init.uniform_(self.start_features, -0.2, 0.2)
+        channels = config.stages[0].channels
+        self.start_trunk = nn.Parameter(torch.empty(channels, 1, 1))
+        nn.init.uniform_(self.start_trunk, -0.2, 0.2)
         self.start_outputs = nn.Parameter(torch.zeros(IMAGE_CHANNELS + config.leak, 1, 1))
         self.stages = nn.ModuleList()
-        channels = first.channels
         for stage in config.stages:
             self.stages.append(StageModule(stage, config, channels))
             channels = stage.channels
@@ -39,29 +58,20 @@ class SingleShotGenerator(PaperGenerator):
                ) -> Iterator[BlockPass]:
         left = self.config.levels if levels is None else levels
         classes = condition.flatten(1) if condition is not None and self.config.classes > 1 else None
-        state = LevelState(self.start_features.expand(batch, -1, -1, -1), self.start_outputs.expand(batch, -1, -1, -1))
+        prediction, leak = self.start_outputs.split([IMAGE_CHANNELS, self.config.leak])
+        state = LevelState(*(part.expand(batch, -1, -1, -1) for part in (self.start_trunk, prediction, leak)))
         for stage in self.stages:
             assert isinstance(stage, StageModule)
             state = stage.enter(state, condition)
             for block in stage.blocks:
                 assert isinstance(block, Block)
-                if left == 0 and block.ddl is not None:
+                trunk, features = self.through(block, state)
+                prediction, picks = block.ddl(ConvFeatures(features), state.prediction, sampler, classes=classes)
+                state = LevelState(trunk, prediction, picks.leak)
+                yield BlockPass(prediction, picks)
+                left -= 1
+                if not left:
                     return
-                state = self.through(block, state)
-                picks = None
-                if block.ddl is not None:
-                    features, scale = block.features(state.features, stage.planes)
-                    n = min(left, block.ddl.levels)
-                    outputs, picks = block.ddl(features, state.outputs, sampler, scale=scale, levels=n, classes=classes)
-                    state = LevelState(state.features, outputs)
-                    left -= n
-                yield BlockPass(state.prediction, picks)
-                if block.ddl is not None and n < block.ddl.levels:
-                    return
-
-    @property
-    def starts_from_data(self) -> bool:
-        return all(stage.planes for stage in self.config.stages)
 
     @property
     def dense(self) -> list[nn.Module]:
@@ -69,32 +79,42 @@ class SingleShotGenerator(PaperGenerator):
 
 
 class StageModule(nn.Module):
-    """The blocks of one resolution, and the way into it from the resolution before."""
-
-    planes: Tensor
+    """The levels of one resolution, and the way into it from the resolution before."""
 
     def __init__(self, stage: Stage, config: SingleShotConfig, channels: int) -> None:
         super().__init__()
-        self.resolution, self.trunk = stage.resolution, stage.trunk
+        self.resolution = stage.resolution
         self.adapt = nn.Conv2d(channels, stage.channels, 1)
-        self.patch = stage.resolution // stage.trunk
-        condition = config.condition
-        # Named as in the first conditional checkpoints.
-        self.told = nn.Conv2d(condition.channels * self.patch**2, stage.channels, 1) if condition else None
-        # Training that starts from data replaces these by the residual's principal planes.
-        self.register_buffer("planes", torch.empty(stage.planes, stage.resolution**2))
-        self.planes.copy_(torch.from_numpy(cosine_planes(stage.planes, stage.resolution)))
-        self.blocks = nn.ModuleList(Block(stage, n, config.k, config.leak, config.classes) for n in stage.levels)
+        self.condition = nn.Conv2d(config.condition.channels, stage.channels, 1) if config.condition else None
+        self.blocks = nn.ModuleList(Block(stage.channels, config) for _ in range(stage.levels))
 
     def enter(self, state: LevelState, condition: Tensor | None) -> LevelState:
-        """Upsample the trunk and the outputs to this stage's resolutions; add what the condition says to the trunk."""
-        features: Tensor = self.adapt(_resize(state.features, self.trunk))
-        if self.told is not None:
-            assert condition is not None, "a conditional network wants a condition"
-            patches = functional.pixel_unshuffle(downsample(condition, self.resolution), self.patch)
-            features = features + self.told(patches)
-        return LevelState(features, _resize(state.outputs, self.resolution))
+        """Upsample all to this stage's resolution; add what the condition says to the trunk."""
+        trunk, prediction, leak = (_upsample(part, self.resolution) for part in state)
+        trunk = self.adapt(trunk)
+        if self.condition is not None:
+            assert condition is not None, "a conditional network needs a condition"
+            trunk = trunk + self.condition(downsample(condition, self.resolution))
+        return LevelState(trunk, prediction, leak)
 
 
-def _resize(x: Tensor, side: int) -> Tensor:
+class Block(nn.Module):
+    """One level: two convolutions that read what was drawn so far, and a DDL over what they make of it."""
+
+    def __init__(self, channels: int, config: SingleShotConfig) -> None:
+        super().__init__()
+        self.read = nn.Conv2d(IMAGE_CHANNELS + config.leak, channels, 1)
+        self.residual = ResidualBlock(channels)
+        self.norm = nn.GroupNorm(1, channels)
+        self.ddl = DiscreteDistributionLayers(1, config.k, config.leak, channels, config.classes,
+                                              config.learning_residual)
+
+    def forward(self, state: LevelState) -> tuple[Tensor, Tensor]:
+        """The trunk after this block, and the features of its DDL: both (B, C, r, r)."""
+        trunk = state.trunk + self.read(torch.cat([state.prediction, state.leak], 1))
+        trunk = self.residual(trunk)
+        return trunk, functional.silu(self.norm(trunk))
+
+
+def _upsample(x: Tensor, side: int) -> Tensor:
     return x if x.shape[-1] == side else functional.interpolate(x, size=side, mode="bilinear")

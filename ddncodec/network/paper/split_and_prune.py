@@ -1,4 +1,9 @@
-"""Split-and-Prune (Algorithm 1 of the paper): nodes that are picked too often split, unused ones give way."""
+"""Split-and-Prune (Algorithm 1 of the paper): nodes that are picked too often split, unused ones give way.
+
+Algorithm 1 judges after every sample and swaps one node at a time. Here a batch is judged at once, and many nodes of a
+level may be swapped: with one swap a batch, nodes that are never picked stay so for thousands of steps. All of it stays
+on the device: where nothing is due, a swap changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +13,43 @@ from ddncodec.network.base import NodeSplits
 from ddncodec.network.paper.ddl import DiscreteDistributionLayers
 
 SPLIT, PRUNE = 2.0, 0.5  # thresholds of a node's share of the picks, times 1/K
-MIN_PICKS = 50  # a share is judged only after this many picks a node, on average: fewer are noise
+MEMORY = 4  # gates after which counts are halved: nodes move, and a share must speak of them as they are
 JITTER = 0.01  # of the node's own size: two equal nodes would tie for ever, and the first would win
 
 
 @torch.no_grad()
-def split_and_prune(ddl: DiscreteDistributionLayers, generator: torch.Generator | None = None) -> NodeSplits:
-    """Split the most used node of each level onto its least used one, where their shares ask for it.
+def split_and_prune(ddl: DiscreteDistributionLayers, gate: float, swaps: int, generator: torch.Generator | None = None
+                    ) -> NodeSplits:
+    """Split the most used nodes of each level onto its least used ones, where their shares ask for it.
 
-    A level splits when its most used node has more than 2/K of the picks or its least used less than 0.5/K.
-    Both halves then carry half of the split node's count. Changes `ddl.nodes` and `ddl.usage`; what else
-    follows the nodes is the caller's, by `NodeSplits.apply`.
+    The i-th most used node splits onto the i-th least used one where the first has more than 2/K of the picks or the
+    second less than 0.5/K. Both halves then carry half of the split node's count. Changes `ddl.nodes` and `ddl.usage`;
+    what else follows the nodes is the caller's, by `NodeSplits.apply`.
+
+    Args:
+        ddl: n levels of K nodes, whose `usage` is up to date.
+        gate: Picks a node, on average, before a level is judged: fewer are noise.
+        swaps: At most so many nodes of a level at once; 1 is Algorithm 1's.
+        generator: Of the jitter.
+
+    Returns:
+        What became a copy of what.
     """
-    usage = ddl.usage.sum(2)  # of all classes
-    total, k = usage.sum(1), usage.shape[1]
-    share_max, split = (usage / total.clamp(min=1)[:, None]).max(1)
-    share_min, pruned = (usage / total.clamp(min=1)[:, None]).min(1)
-    due = (total >= MIN_PICKS * k) & ((share_max > SPLIT / k) | (share_min < PRUNE / k))
-    level = due.nonzero()[:, 0]
-    splits = NodeSplits(ddl.nodes, level, split[level], pruned[level])
-    if len(level):
-        splits.apply(ddl.nodes)
-        copies = ddl.nodes[level, splits.pruned]
-        size = copies.square().mean((1, 2), keepdim=True).sqrt()
-        noise = torch.randn(copies.shape, generator=generator, device=generator.device if generator else copies.device)
-        ddl.nodes[level, splits.pruned] += JITTER * size * noise.to(copies)
-        ddl.usage[level, splits.split] /= 2
-        splits.apply(ddl.usage)
-    # Nodes move: forget slowly, so that a share speaks of the nodes as they are.
-    ddl.usage[total >= 4 * MIN_PICKS * k] /= 2
+    usage = ddl.usage.sum(2)  # (n, K), of all classes
+    levels, k = usage.shape
+    total = usage.sum(1, keepdim=True)
+    swaps = min(swaps, k // 2)
+    most, split = usage.topk(swaps, 1)
+    least, pruned = usage.topk(swaps, 1, largest=False)
+    due = (total >= gate * k) & ((most > SPLIT / k * total) | (least < PRUNE / k * total)) & (most > 2 * least)
+    level = torch.arange(levels, device=usage.device)[:, None].expand(-1, swaps)
+    splits = NodeSplits(ddl.nodes, *(part.flatten() for part in (level, split, pruned, due)))
+    ddl.usage[splits.level, splits.split] *= torch.where(splits.due, 0.5, 1.0)[:, None]
+    splits.apply(ddl.usage)
+    splits.apply(ddl.nodes)
+    copies = ddl.nodes[splits.level, splits.pruned]
+    size = copies.square().mean((1, 2), keepdim=True).sqrt() * splits.due[:, None, None]
+    noise = torch.randn(copies.shape, generator=generator, device=generator.device if generator else copies.device)
+    ddl.nodes[splits.level, splits.pruned] += JITTER * size * noise.to(copies)
+    ddl.usage *= torch.where(total >= MEMORY * gate * k, 0.5, 1.0)[:, :, None]
     return splits

@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ddncodec.network.cosines import cosine_planes
-from ddncodec.network.paper.blocks import Block
+from ddncodec.network.paper.blockwise import Block, BlockwiseGenerator, StageModule
 from ddncodec.network.paper.ddl import IMAGE_CHANNELS
 from ddncodec.network.paper.features import PlaneFeatures
 from ddncodec.network.paper.selection import nearest_path
-from ddncodec.network.paper.single_shot import SingleShotGenerator, StageModule
 from ddncodec.pixels import downsample
 
 CHUNK = 500  # images at a time
@@ -28,7 +27,7 @@ MAX_BYTES = 2**30  # of sample images: fewer of them at higher resolutions
 
 
 @torch.no_grad()
-def start(network: SingleShotGenerator, images: Iterator[Tensor], head_steps: int = 0) -> None:
+def start(network: BlockwiseGenerator, images: Iterator[Tensor], head_steps: int = 0) -> None:
     """Fit the planes and nodes of an untrained network whose stages have planes.
 
     Relies on what an untrained block does: its correction is zero and its gains are one, so that the trunk need not

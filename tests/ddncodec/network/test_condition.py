@@ -15,18 +15,18 @@ from ddncodec.latent import Latent
 from ddncodec.network.base import Generator
 from ddncodec.network.condition import condition_of, one_hot
 from ddncodec.network.config import Condition
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.registry import build, config_from_json
 from ddncodec.pixels import edges_of, grey_of, to_pixels, to_tensor
 from ddncodec.samplers.streams import BatchStreams
 from ddncodec.weights import load_network, read_info, save_network
 
-PLAIN = SingleShotConfig.default(4, 12, 8, channels=8, planes=16)
+PLAIN = BlockwiseConfig.default(4, 12, 8, channels=8, planes=16)
 CLASSES, GREY = Condition("class", 3), Condition("grey", 1)
 PIXEL = 2 / 255
 
 
-def network(condition: Condition, config: SingleShotConfig = PLAIN) -> Generator:
+def network(condition: Condition, config: BlockwiseConfig = PLAIN) -> Generator:
     torch.manual_seed(0)
     generator = build(replace(config, condition=condition)).eval()
     for module in generator.modules():
@@ -53,7 +53,7 @@ def test_edges_are_where_grey_changes_and_as_strong_as_the_change() -> None:
 
 @pytest.mark.parametrize("planes", [16, 0])
 def test_replay_with_the_condition_gives_the_encoders_image_and_with_another_does_not(planes: int) -> None:
-    config = SingleShotConfig.default(4, 12, 8, channels=8, planes=planes)
+    config = BlockwiseConfig.default(4, 12, 8, channels=8, planes=planes)
     images = torch.rand(3, 3, 8, 8) * 2 - 1
     for condition, labels in ((CLASSES, torch.tensor([0, 2, 1])), (GREY, None)):
         generator = network(condition, config)

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddncodec.errors import BadCheckpoint
-from ddncodec.network.paper.config import SingleShotConfig, spread_levels
+from ddncodec.network.paper.config import BlockwiseConfig, spread_levels
 from ddncodec.network.registry import config_from_json
 
-REFERENCE = SingleShotConfig.default(2, 1152)
+REFERENCE = BlockwiseConfig.default(2, 1152)
 
 
 @given(st.integers(2, 600), st.integers(1, 2000), st.integers(0, 8))
 def test_every_k_and_l_and_resolution_has_a_layout_with_exactly_l_levels(k: int, levels: int, power: int) -> None:
-    config = SingleShotConfig.default(k, levels, 2**power)
+    config = BlockwiseConfig.default(k, levels, 2**power)
     assert config.levels == levels
     assert len(config.level_resolutions) == levels
     assert config.level_resolutions[-1] == 2**power
@@ -27,11 +27,11 @@ def test_each_resolution_gets_twice_the_levels_of_the_one_before_and_at_most_a_b
 
 
 def test_both_reference_models_have_144_bytes() -> None:
-    assert REFERENCE.bits == SingleShotConfig.default(512, 128).bits == 1152
+    assert REFERENCE.bits == BlockwiseConfig.default(512, 128).bits == 1152
 
 
 def test_chain_dropout_is_off_for_two_nodes_alone() -> None:
-    assert (REFERENCE.chain_dropout, SingleShotConfig.default(3, 8).chain_dropout) == (0.0, 0.05)
+    assert (REFERENCE.chain_dropout, BlockwiseConfig.default(3, 8).chain_dropout) == (0.0, 0.05)
 
 
 @pytest.mark.parametrize("change", [

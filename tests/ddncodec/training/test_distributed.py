@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.training.checkpoint import load_state
 from ddncodec.training.config import TrainConfig
@@ -27,7 +27,7 @@ from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import STATE_FILE, Trainer
 from ddncodec.training.watch import LOG_FILE
 
-SINGLE_SHOT = SingleShotConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: with chain dropout
+SINGLE_SHOT = BlockwiseConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: with chain dropout
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
                             segments=(4, 8), block_bits=8, refiner=(4, 8))
 # Trains as one process of a job, and leaves its own weights.
@@ -73,7 +73,7 @@ def torchrun(processes: int, *arguments: str, cwd: Path) -> "subprocess.Popen[st
     pytest.param(PRINCIPAL, 2, 1, "cuda", id="principal-cuda", marks=pytest.mark.cuda),
 ])
 def test_processes_end_with_the_weights_of_one(
-    network: SingleShotConfig | PrincipalConfig, processes: int, accumulate: int, device: str, photos: Path,
+    network: BlockwiseConfig | PrincipalConfig, processes: int, accumulate: int, device: str, photos: Path,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if device == "cuda" and torch.cuda.device_count() < processes:

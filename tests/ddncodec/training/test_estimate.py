@@ -9,20 +9,20 @@ from copy import deepcopy
 import pytest
 import torch
 
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.registry import build
 from ddncodec.samplers.streams import BatchStreams
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.estimate import estimate
 from ddncodec.training.recipe import Recipe
 
-NETWORK = SingleShotConfig.default(64, 64, 32, channels=64, planes=0)
+NETWORK = BlockwiseConfig.default(64, 64, 32, channels=64, planes=0)
 BATCH = 16
 # Two steps, after one of a small network that loads what the first step of a process loads.
 RUN = f"""
 from copy import deepcopy
 import torch
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.registry import build
 from ddncodec.samplers.streams import BatchStreams
 
@@ -40,10 +40,10 @@ def train(config, batch):
         optimizer.step()
 
 torch.set_num_threads(1)
-train(SingleShotConfig.default(2, 4, 8, channels=4, planes=0), 2)
+train(BlockwiseConfig.default(2, 4, 8, channels=4, planes=0), 2)
 before = memory("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
-train(SingleShotConfig.default({NETWORK.k}, {NETWORK.levels}, {NETWORK.resolution}, channels=64, planes=0), {BATCH})
+train(BlockwiseConfig.default({NETWORK.k}, {NETWORK.levels}, {NETWORK.resolution}, channels=64, planes=0), {BATCH})
 print(memory("VmHWM") - before)
 """
 
@@ -76,10 +76,10 @@ def test_the_memory_of_a_run_on_cuda_is_estimated_within_a_fifth() -> None:
 
 def test_flops_are_those_of_the_operations() -> None:
     """A convolution of 3×3 of C channels on P pixels, forward and twice as much backward, is most of a block."""
-    narrow, wide = (estimate(Recipe(SingleShotConfig.default(2, 8, 16, channels=channels, planes=0),
+    narrow, wide = (estimate(Recipe(BlockwiseConfig.default(2, 8, 16, channels=channels, planes=0),
                                     TrainConfig(batch=1)),
                              torch.device("cpu")) for channels in (32, 128))
     assert wide.flops_per_image == pytest.approx(16 * narrow.flops_per_image, rel=0.15)
     pixels = sum(stage.trunk**2 * len(stage.levels)
-                 for stage in SingleShotConfig.default(2, 8, 16, channels=128, planes=0).stages)
+                 for stage in BlockwiseConfig.default(2, 8, 16, channels=128, planes=0).stages)
     assert wide.flops_per_image == pytest.approx(3 * 2 * (2 * 9 * 128**2) * pixels, rel=0.15)

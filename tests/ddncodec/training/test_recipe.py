@@ -5,7 +5,7 @@ import tomllib
 import pytest
 import torch
 
-from ddncodec.network.paper.config import SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.registry import build
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.recipe import SHIPPED, Recipe, read
@@ -35,6 +35,6 @@ def test_the_command_names_the_recipes_that_ship() -> None:
 
 
 def test_a_recipe_survives_its_own_text() -> None:
-    recipe = Recipe(SingleShotConfig.default(3, 40, 16, channels=8, planes=0),
+    recipe = Recipe(BlockwiseConfig.default(3, 40, 16, channels=8, planes=0),
                     TrainConfig(data='a "quoted" \\ päth', lr=1e-7, node_lr=0.0, augment=None, compile=True))
     assert Recipe.of(tomllib.loads(recipe.to_toml())) == recipe

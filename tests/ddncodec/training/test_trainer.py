@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddncodec.errors import BadCheckpoint, InputMissing, NotFinite
 from ddncodec.network.config import Condition, GeneratorConfig
-from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
 from ddncodec.network.paper.split_and_prune import MIN_PICKS
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.samplers.streams import BatchStreams
@@ -24,8 +24,8 @@ from ddncodec.training.watch import BOARD_FOLDER, LOG_FILE, PREVIEW_FILE
 from ddncodec.weights import load_network, read_info
 
 CPU = World(torch.device("cpu"))
-PLANES = SingleShotConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
-CONV = SingleShotConfig.default(4, 12, 8, channels=8, planes=0)
+PLANES = BlockwiseConfig.default(4, 12, 8, channels=8, planes=16)  # K > 2: chain dropout draws random numbers
+CONV = BlockwiseConfig.default(4, 12, 8, channels=8, planes=0)
 TOLD = replace(CONV, condition=Condition("grey", 1))
 RECURRENT = RecurrentConfig(k=4, levels=6, resolution=8, leak=1, chain_dropout=0.1, widths=(8, 8))
 PRINCIPAL = PrincipalConfig(k=4, resolution=8, axes=40, coded_axes=20, depth=3, frequencies=(40, 20, 10), width=8,
@@ -105,7 +105,7 @@ def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, 
 
 
 @pytest.mark.parametrize("network", [PLANES, CONV])
-def test_training_lowers_the_loss(network: SingleShotConfig, config: TrainConfig, world: World, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(network: BlockwiseConfig, config: TrainConfig, world: World, tmp_path: Path) -> None:
     run = replace(config, steps=100, lr=3e-3, node_lr=9e-3, save_every=100, validate_every=100)
     trainer = Trainer.create(tmp_path, Recipe(network, run), world)
     images = trainer.source.images(range(36)).to(world.device)
@@ -153,7 +153,7 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, world: World, t
 @pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_trains_as_float32_does(
-    network: SingleShotConfig | PrincipalConfig, precision: str, config: TrainConfig, world: World, tmp_path: Path
+    network: BlockwiseConfig | PrincipalConfig, precision: str, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     losses = []
     for kind in ("float32", precision):
@@ -179,7 +179,7 @@ def test_memory_is_saved_at_no_cost_in_the_result(
 
 
 @pytest.mark.parametrize("network", [PLANES, PRINCIPAL])
-def test_checkpointed_activations_are_not_kept(network: SingleShotConfig | PrincipalConfig) -> None:
+def test_checkpointed_activations_are_not_kept(network: BlockwiseConfig | PrincipalConfig) -> None:
     kept = [estimate(Recipe(network, TrainConfig(checkpoint_activations=flag)), CPU.device).activation_bytes
             for flag in (False, True)]
     assert kept[1] < 0.9 * kept[0]
@@ -198,7 +198,7 @@ def test_compiled_parts_train_alike(config: TrainConfig, world: World, tmp_path:
 
 @pytest.mark.parametrize(("network", "level"), [(CONV, 3), (PLANES, 9)])
 def test_a_loss_that_is_no_number_stops_the_run_at_its_level_and_keeps_the_last_state(
-    network: SingleShotConfig, level: int, config: TrainConfig, world: World, tmp_path: Path
+    network: BlockwiseConfig, level: int, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
     trainer = Trainer.create(tmp_path, Recipe(network, config), world)
     stopped = trainer.run()

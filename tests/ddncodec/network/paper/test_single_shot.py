@@ -3,9 +3,9 @@ import torch
 from torch import Tensor, nn
 
 from ddncodec.network.cosines import cosine_planes
-from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.blockwise import BlockwiseGenerator
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
 from ddncodec.network.paper.generator import BlockPass, PaperGenerator
-from ddncodec.network.paper.single_shot import SingleShotGenerator
 from ddncodec.network.registry import build
 from ddncodec.pixels import downsample
 from ddncodec.samplers.guided import GuidedSampler
@@ -15,25 +15,25 @@ from ddncodec.samplers.streams import BatchStreams
 PIXEL = 2 / 255  # one 8-bit step, in the network's units
 
 CONFIGS = [
-    SingleShotConfig.default(2, 100, 16, channels=8, planes=24),
-    SingleShotConfig.default(2, 30, 8, channels=8, planes=0),
-    SingleShotConfig.default(7, 20, 16, channels=8, planes=24),
-    SingleShotConfig.default(64, 10, 16, channels=8, planes=0),
-    SingleShotConfig.default(3, 1, 1, channels=4, planes=1),
+    BlockwiseConfig.default(2, 100, 16, channels=8, planes=24),
+    BlockwiseConfig.default(2, 30, 8, channels=8, planes=0),
+    BlockwiseConfig.default(7, 20, 16, channels=8, planes=24),
+    BlockwiseConfig.default(64, 10, 16, channels=8, planes=0),
+    BlockwiseConfig.default(3, 1, 1, channels=4, planes=1),
 ]
 
 
 RECURRENT = RecurrentConfig(k=5, levels=7, resolution=8, leak=2, chain_dropout=0.0, widths=(4, 8))
 
 
-def network(config: SingleShotConfig) -> SingleShotGenerator:
+def network(config: BlockwiseConfig) -> BlockwiseGenerator:
     """An untrained network whose corrections and gains are not the neutral ones that it starts from."""
     generator = sampled(config)
-    assert isinstance(generator, SingleShotGenerator)
+    assert isinstance(generator, BlockwiseGenerator)
     return generator
 
 
-def sampled(config: SingleShotConfig | RecurrentConfig) -> PaperGenerator:
+def sampled(config: BlockwiseConfig | RecurrentConfig) -> PaperGenerator:
     torch.manual_seed(0)
     generator = build(config).eval()
     assert isinstance(generator, PaperGenerator)
@@ -43,17 +43,17 @@ def sampled(config: SingleShotConfig | RecurrentConfig) -> PaperGenerator:
     return generator
 
 
-def targets(config: SingleShotConfig | RecurrentConfig, count: int) -> Tensor:
+def targets(config: BlockwiseConfig | RecurrentConfig, count: int) -> Tensor:
     return torch.rand(count, 3, config.resolution, config.resolution) * 2 - 1
 
 
-def first_block(generator: SingleShotGenerator, target: Tensor) -> BlockPass:
+def first_block(generator: BlockwiseGenerator, target: Tensor) -> BlockPass:
     return next(iter(generator.blocks(GuidedSampler(target), len(target))))
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
 def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(
-    config: SingleShotConfig | RecurrentConfig,
+    config: BlockwiseConfig | RecurrentConfig,
 ) -> None:
     generator = sampled(config)
     encoded = generator.reconstruct(targets(config, 64))
@@ -67,7 +67,7 @@ def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(
 
 @pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
 def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(
-    config: SingleShotConfig | RecurrentConfig,
+    config: BlockwiseConfig | RecurrentConfig,
 ) -> None:
     generator, target = sampled(config), targets(config, 3)
     whole = generator.reconstruct(target).indices

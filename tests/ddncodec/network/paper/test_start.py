@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ddncodec.metrics.distortion import mean_psnr
-from ddncodec.network.paper.config import SingleShotConfig
-from ddncodec.network.paper.single_shot import SingleShotGenerator
+from ddncodec.network.paper.blockwise import BlockwiseGenerator
+from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.paper.start import (
     _first,
     _principal_planes,
@@ -55,7 +55,7 @@ def test_k_of_several_factors_is_as_good_as_its_factors_in_a_row() -> None:
 def test_a_network_started_from_data_is_a_codec_before_its_first_step() -> None:
     images = smooth_images(600, 16)
     torch.manual_seed(0)
-    network = SingleShotGenerator(SingleShotConfig.default(2, 96, 16, channels=8, planes=32))
+    network = BlockwiseGenerator(BlockwiseConfig.default(2, 96, 16, channels=8, planes=32))
     quality = []
     for _ in range(2):
         decoded = network.reconstruct(images[500:]).image
