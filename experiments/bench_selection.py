@@ -18,6 +18,7 @@ import multiprocessing
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -179,8 +180,8 @@ def _same(picks: Tensor, reference: Tensor, features: Tensor, weights: Tensor, t
 
 def apart(function: Callable[..., float], *arguments: object) -> float:
     """The function's result in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def compare(k: int, side: int, names: Sequence[str], train: bool) -> tuple[list[Row], bool]:

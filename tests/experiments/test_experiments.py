@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddncodec import zoo
+from ddncodec.data import faces
 from ddncodec.evaluation.evaluate import Settings
 from ddncodec.weights import load_network, save_network
 
@@ -185,8 +186,6 @@ def test_train_features_writes_the_weights_that_the_metric_loads(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import train_features
-
-    from ddncodec.data import faces
 
     monkeypatch.setattr(faces, "FACES_PER_FILE", 8)
     weights = tmp_path / "features.safetensors"
