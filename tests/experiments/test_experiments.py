@@ -100,7 +100,7 @@ def test_bench_selection(train: bool, wrong: bool, monkeypatch: pytest.MonkeyPat
     if wrong:  # it compares with another target
         methods["wrong"] = lambda features, weights, target: methods[bench_selection.PLAIN](features, weights, -target)
     change(monkeypatch, bench_selection, BATCH=2, CHANNELS=8, CASES=[(2, 64), (16, 64)], LARGE=(16, 64), ROUNDS=1,
-           PROMISE=0, METHODS=methods, apart=lambda function, *arguments: function(*arguments))
+           PROMISE=0, NOWHERE_BELOW=0, METHODS=methods, apart=lambda function, *arguments: function(*arguments))
     with ends_with(int(wrong)):
         bench_selection.main(tmp_path / "rows.json", train)
     found = json.loads((tmp_path / "rows.json").read_text())
