@@ -143,22 +143,21 @@ def join(device: torch.device) -> Iterator[World]:
 def _meet(store: Store, rank: int, size: int) -> Store:
     """The part of the launcher's store that belongs to this start of the job, once all its processes are here.
 
-    torchrun keeps the store when it starts the processes again, with the addresses of those that are gone, and its
-    agents count restarts differently. So rank 0 names the start, and tells the name to each process that asks; an
-    answer is to one process alone, so that a question that a process left behind does no harm.
+    torchrun keeps the store from one start to the next, with the addresses of processes that are gone, and its
+    launchers count starts differently. So rank 0 names the start, and tells the name to each process under the name
+    that the process gave itself; what a process that is gone has left behind is answered too, and read by nobody.
     """
     name = uuid4().hex
     if rank > 0:
-        store.set(f"question {rank}", name)
-        start = PrefixStore(store.get(f"answer {name}").decode(), store)
-        start.add("present", 1)
-        return start
-    start = PrefixStore(name, store)
-    while start.add("present", 0) < size - 1:
-        for other in range(1, size):
-            store.set(f"answer {store.get(f'question {other}').decode()}", name)
-        sleep(0.05)
-    return start
+        store.set(f"process {rank}", name)
+        name = store.get(f"start of {name}").decode()
+        store.set(f"process {rank}", name)  # it is here
+    else:
+        while waiting := {store.get(f"process {other}").decode() for other in range(1, size)} - {name}:
+            for process in waiting:
+                store.set(f"start of {process}", name)
+            sleep(0.05)
+    return PrefixStore(name, store)
 
 
 def _lost(error: RuntimeError) -> bool:
