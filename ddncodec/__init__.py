@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ddncodec.generate import Drawn, guide, sample
     from ddncodec.zoo import list_models
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Codec", "DdnError", "Drawn", "Latent", "decode", "decode_batch", "encode", "encode_batch", "guide", "list_models",
     "load_model", "sample",

@@ -1,4 +1,4 @@
-"""Pages of the site that are made from what they describe: the start page, and the commands'."""
+"""Pages of the site that are made at build time: those that lie outside of docs/, and the commands' help."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from typer.main import get_command
 from ddncodec_cli.app import app
 
 ROOT = Path(__file__).parents[1]
+PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 LINK = re.compile(r"\]\((?!https?:|#|docs/)([^)]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the README as start page, with what it shows from outside of docs/, and the commands' help."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for shown in LINK.findall(readme):
-        files.append(File.generated(config, shown, abs_src_path=str(ROOT / shown)))
-    files.append(File.generated(config, "index.md", content=readme.replace("](docs/", "](")))
+    """Add the pages that lie outside of docs/, what they show from there, and the commands' help."""
+    for name, page in PAGES.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for shown in set(LINK.findall(text)) - PAGES.keys():
+            files.append(File.generated(config, shown, abs_src_path=str(ROOT / shown)))
+        files.append(File.generated(config, page, content=text.replace("](docs/", "](")))
     files.append(File.generated(config, "commands.md", content=commands()))
     return files
 
@@ -32,6 +34,6 @@ def commands() -> str:
     """The help of all commands, as Markdown."""
     program = get_command(app)
     assert isinstance(program, TyperGroup)
-    helps = [get_docs_for_click(obj=command, ctx=typer.Context(command), indent=1, name=name, call_prefix=app.info.name)
+    helps = [get_docs_for_click(obj=command, ctx=typer.Context(command), indent=1, name=name, call_prefix="ddncodec")
              for name, command in program.commands.items()]
     return "\n".join(["# Commands\n", *helps])

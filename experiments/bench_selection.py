@@ -1,4 +1,4 @@
-"""Choosing a level's node: in Gram space, by rendering all K images, and as two peers do it.
+"""Choosing a level's node: as this project's layer does it, by rendering all K images, and as two peers do it.
 
     python experiments/bench_selection.py [--train] [--json FILE]
 
@@ -7,7 +7,8 @@ With --train, a training step of one level instead: choosing, the loss of what w
 All methods get the same features, weights and target, and must find the same picks and gradient. Time is the median
 over rounds in which they take turns; memory is the growth of a fresh process's peak resident size over one selection
 (read from /proc, heap trimmed by glibc, so on Linux alone).
-Ends with code 1 if results differ, or if at K = 512 and 64×64 the Gram space is not ten times faster and smaller.
+The layer compares nodes in Gram space, or renders them where they are few. Ends with code 1 if results differ, if at
+K = 512 and 64×64 the layer is not ten times faster and smaller than the plain way, or anywhere takes twice its time.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import multiprocessing
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -37,6 +39,7 @@ CASES = [(k, side) for side in (16, 64) for k in (2, 64, 512)]
 LARGE = CASES[-1]
 ROUNDS = 5
 PROMISE = 10  # times faster and smaller than the plain way, in the largest case
+NOWHERE_BELOW = 0.5  # times as fast as the plain way
 
 Selection = Callable[[], tuple[Tensor, Tensor]]  # () → picks (B,), picked images (B, 3, H, W)
 Maker = Callable[[Tensor, Tensor, Tensor], Selection]  # features (B, C, H, W), weights (K, 3, C), target
@@ -47,10 +50,10 @@ def our_selection(features: Tensor, weights: Tensor, target: Tensor) -> Selectio
     """Ours: a layer as the networks run it, which takes the cheaper way."""
     layer = DiscreteDistributionLayers(1, len(weights), 0, features.shape[1])
     layer.nodes.data.copy_(weights.detach()[None])
-    sampler = GuidedSampler(target)
+    prediction, sampler = torch.zeros_like(target), GuidedSampler(target)
 
     def select() -> tuple[Tensor, Tensor]:
-        images, picks = layer(ConvFeatures(features), torch.zeros_like(target), sampler)
+        images, picks = layer(ConvFeatures(features), prediction, sampler)
         return picks.choice.indices[:, 0], images
 
     return select
@@ -179,8 +182,8 @@ def _same(picks: Tensor, reference: Tensor, features: Tensor, weights: Tensor, t
 
 def apart(function: Callable[..., float], *arguments: object) -> float:
     """The function's result in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def compare(k: int, side: int, names: Sequence[str], train: bool) -> tuple[list[Row], bool]:
@@ -214,14 +217,16 @@ def main(
                    "torch": torch.__version__}
         json_file.write_text(json.dumps({**setting, "rows": rows, "same_picks": agree}, indent=2) + "\n")
     plain = {(row["k"], row["side"]): row for row in rows if row["method"] == PLAIN}
-    large = plain[LARGE]
-    kept = min(large["time_ratio"], large["memory_ratio"]) >= PROMISE
-    even = min(row["time_ratio"] for row in plain.values())
-    typer.echo(f"all methods find the same: {'yes' if agree else 'NO'}")
-    typer.echo(f"at K = {LARGE[0]} and {LARGE[1]}×{LARGE[1]} at least {PROMISE} times faster and smaller than the "
-               f"plain way: {'yes' if kept else 'NO'}")
-    typer.echo(f"the plain way's time over ours, at least: {even:.1f}")
-    raise typer.Exit(0 if agree and kept else 1)
+    large, worst = plain[LARGE], min(row["time_ratio"] for row in plain.values())
+    promises = {
+        "all methods find the same": agree,
+        f"at K = {LARGE[0]} and {LARGE[1]}×{LARGE[1]} at least {PROMISE} times faster and smaller than the plain way":
+            min(large["time_ratio"], large["memory_ratio"]) >= PROMISE,
+        f"nowhere below {NOWHERE_BELOW} times as fast as the plain way ({worst:.2f})": worst >= NOWHERE_BELOW,
+    }
+    for promise, kept in promises.items():
+        typer.echo(f"{promise}: {'yes' if kept else 'NO'}")
+    raise typer.Exit(0 if all(promises.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What a network that is told the luminance makes of grey faces, on the test seeds: figures, and a picture.
+"""What a network that is given the luminance makes of grey faces, on the test seeds: figures, and a picture.
 
     python experiments/coloured.py MODEL [--images N] [--json FILE] [--picture FILE]
 
 Picks are random (Sec. 4): each image is one of the colourings that the network thinks possible, not the likeliest.
-`grey` is how near its luminance is to the one told, `colour` how near it is to the original, beside the grey image
+`grey` is how near its luminance is to the one given, `colour` how near it is to the original, beside the grey image
 itself, both PSNR of the mean error in dB; `fd64` the Fréchet distance to the originals. `guided` is what picks near to
 the originals reach.
 """
@@ -39,15 +39,15 @@ def main(model: str,
     codec = load_model(model)
     config = codec.info.config
     if config.condition is None or config.condition.kind != GREY:
-        raise typer.BadParameter(f"{model} is not told luminances")
+        raise typer.BadParameter(f"{model} takes no luminance")
     originals = Faces(config.resolution).draw(TEST_SEEDS[:images])
     grey = grey_of(originals)
     random = torch.Generator().manual_seed(0)
 
-    def coloured(told: Tensor) -> Tensor:
-        picks = torch.randint(config.k, (len(told), config.levels), generator=random)
+    def coloured(condition: Tensor) -> Tensor:
+        picks = torch.randint(config.k, (len(condition), config.levels), generator=random)
         return torch.cat([codec.network.decode(some, part)
-                          for some, part in zip(split(picks, BATCH), split(told, BATCH), strict=True)])
+                          for some, part in zip(split(picks, BATCH), split(condition, BATCH), strict=True)])
 
     shown, as_grey = coloured(grey), grey.expand(-1, 3, -1, -1)
     guided = torch.cat([codec.network.reconstruct(part, condition=some).image

@@ -84,13 +84,13 @@ def main(model: str, images: str, test_images: str,
     codec = load_model(model)
     config = codec.info.config
     if config.classes == 1:
-        raise typer.BadParameter(f"{model} is told no class")
+        raise typer.BadParameter(f"{model} takes no class")
     trained = classifier(*labelled(images, config.resolution))
     originals, known = labelled(test_images, config.resolution)
-    told = one_hot(known, config.classes)
+    condition = one_hot(known, config.classes)
     in_colour = originals.expand(-1, 3, -1, -1)
     rebuilt = torch.cat([codec.network.reconstruct(part, condition=some).image
-                         for part, some in zip(split(in_colour, BATCH), split(told, BATCH), strict=True)])
+                         for part, some in zip(split(in_colour, BATCH), split(condition, BATCH), strict=True)])
     drawn = {temperature: samples(codec, each, temperature) for temperature in TEMPERATURES}
     by_class = {temperature: [accuracy(trained, some, torch.full((each,), kind)) for kind, some in enumerate(kinds)]
                 for temperature, kinds in drawn.items()}

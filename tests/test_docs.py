@@ -13,6 +13,7 @@ import ddncodec
 from ddncodec_cli.app import app
 
 ROOT = Path(__file__).parents[1]
+PATH = re.compile(r"`((?:ddncodec|cli|docs|examples|experiments|models|tests)/[\w./-]*)`")
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,10 @@ def test_the_start_page_is_the_readme_with_its_pictures(site: Path) -> None:
     pictures = re.findall(r'<img[^>]* src="([^"]+)"', page)
     assert pictures
     assert all((site / picture).is_file() for picture in pictures)
+
+
+def test_files_that_the_documents_name_are_there() -> None:
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {(document.name, path) for document in documents for path in PATH.findall(document.read_text("utf-8"))}
+    assert named
+    assert {name for name in named if not (ROOT / name[1]).exists()} == set()

@@ -107,9 +107,11 @@ def train(
     (best.safetensors: give it to --model), the state that --resume reads, the recipe, a log and pictures. Ctrl-C stops
     after the step under way and saves.
     """
+    from torch.distributed import is_torchelastic_launched
+
     from ddncodec.codec import choose_device
     from ddncodec.errors import OutputExists
-    from ddncodec.training.distributed import join, restarts
+    from ddncodec.training.distributed import join
     from ddncodec.training.trainer import STATE_FILE, Trainer
 
     try:
@@ -120,12 +122,16 @@ def train(
         _estimate(_recipe(context, recipe), chosen, as_json)
         return
     with join(chosen) as world:
-        if resume is None and restarts() and (out / STATE_FILE).exists():
-            resume = out  # torchrun began anew after a process died
+        # What rank 0 sees counts: all must do the same.
+        started = resume is None and world.any(world.leads and (out / STATE_FILE).exists())
+        if started and is_torchelastic_launched():
+            resume = out  # a process or a node is replaced, or the whole job is started again
+            if world.leads:
+                typer.echo(f"{out} holds a run already: going on with it", err=True)
         if resume is not None:
             trainer = Trainer.resume(resume, world, steps)
         else:
-            if (out / STATE_FILE).exists():
+            if started:
                 raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
             wanted = _recipe(context, recipe)
             with _status(world.leads) as tell:

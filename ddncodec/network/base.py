@@ -157,6 +157,11 @@ class Generator(nn.Module):
         raise NotImplementedError
 
     @property
+    def resting(self) -> list[nn.Parameter]:
+        """Parameters that have no part in the loss while the network is as it is now; all others have."""
+        return []
+
+    @property
     def dense(self) -> list[nn.Module]:
         """The parts between the levels: what `--compile` compiles and `--checkpoint-activations` computes twice."""
         raise NotImplementedError

@@ -9,30 +9,36 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
+from time import sleep
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from ddncodec.errors import ProcessLost
 
-PATIENCE = timedelta(days=1)  # for what one process does alone: fitting a start, packing images
+PATIENCE = timedelta(days=1)  # for what rank 0 does alone: fitting a start, packing images
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class World:
     """This process's place in the job. device: what it computes on. rank: 0 to size − 1; rank 0 writes files.
 
-    patient: a group whose barrier waits for `PATIENCE`, where a collective on the device would give up.
+    store: keys that all processes of the job see; None if there is one process.
     """
 
     device: torch.device
     rank: int = 0
     size: int = 1
-    patient: distributed.ProcessGroup | None = None
+    store: Store | None = None
+    _messages: Iterator[int] = field(default_factory=count, init=False)
+    _wrapped: DistributedDataParallel | None = field(default=None, init=False)
 
     @property
     def leads(self) -> bool:
@@ -49,34 +55,53 @@ class World:
         """Whether any process says so."""
         return flag if self.size == 1 else bool(self.sum(torch.tensor(float(flag), device=self.device)))
 
-    def wait(self) -> None:
-        """Go on when all processes are here."""
-        if self.size > 1:
-            distributed.barrier(self.patient)
-
     def told(self, text: str) -> str:
-        """What rank 0 says."""
-        said = [text]
-        if self.size > 1:
-            distributed.broadcast_object_list(said, 0, self.patient)
-        return said[0]
+        """What rank 0 says. The others wait for it up to `PATIENCE`, much longer than a collective would."""
+        if self.store is None:
+            return text
+        key = f"message {next(self._messages)}"
+        if self.leads:
+            self.store.set(key, text)
+            return text
+        self.store.wait([key], PATIENCE)
+        return self.store.get(key).decode()
 
     def follow(self, module: nn.Module) -> None:
         """Wait for rank 0, and make this process's state of the module the same as its."""
-        self.wait()
+        self.told("ready")
         if self.size > 1:
             for tensor in module.state_dict().values():
                 distributed.broadcast(tensor, 0)
 
-    def wrap(self, module: nn.Module, some_unused: bool) -> nn.Module:
-        """The module with its gradients averaged over the processes. some_unused: not all parameters get one."""
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over the processes; it takes the place of one wrapped before.
+
+        All parameters that require a gradient must get one in each process.
+        """
         if self.size == 1:
             return module
+        self._unwrap()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the newer name of broadcast_buffers is not in torch 2.4
-            return nn.parallel.DistributedDataParallel(
+            self._wrapped = DistributedDataParallel(
                 module, device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                broadcast_buffers=False, find_unused_parameters=some_unused)
+                broadcast_buffers=False)
+        return self._wrapped
+
+    def _unwrap(self) -> None:
+        """Release what the wrapped module holds of the process group, whoever still holds the wrapped module."""
+        if self._wrapped is not None:
+            del self._wrapped.process_group, self._wrapped.reducer, self._wrapped.logger
+            self._wrapped = None
+
+    def leave(self) -> None:
+        """End the process group and its threads.
+
+        Gloo's threads end with the last reference to the group. A thread that is left when the interpreter ends may
+        then have to release a tensor, for which it needs the interpreter, and aborts the process.
+        """
+        self._unwrap()
+        distributed.destroy_process_group()
 
 
 @contextmanager
@@ -95,12 +120,19 @@ def join(device: torch.device) -> Iterator[World]:
         backend, device = "nccl", torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     rank = int(os.environ["RANK"])
+    # DistributedDataParallel imports these functions. If a group exists by then, their default arguments keep it alive.
+    from torch.distributed.nn import functional  # noqa: F401
     try:
-        # A restarted job finds the store of its launcher again, with the addresses of processes that are gone.
-        store = PrefixStore(f"attempt {restarts()}", next(rendezvous("env://"))[0])
+        store = _meet(next(rendezvous("env://"))[0], rank, size)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
-        yield World(device, rank, size, distributed.new_group(backend="gloo", timeout=PATIENCE))
-        distributed.destroy_process_group()
+        world = World(device, rank, size, store)
+        try:
+            yield world
+        except BaseException:
+            if backend == "gloo":  # NCCL would wait for the processes that are gone
+                world.leave()
+            raise
+        world.leave()
     except RuntimeError as error:
         if not _lost(error):
             raise
@@ -108,9 +140,24 @@ def join(device: torch.device) -> Iterator[World]:
                           f"its own message says why") from None
 
 
-def restarts() -> int:
-    """How often torchrun has restarted the job's processes."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+def _meet(store: Store, rank: int, size: int) -> Store:
+    """The part of the launcher's store that belongs to this start of the job, once all its processes are here.
+
+    torchrun keeps the store from one start to the next, with the addresses of processes that are gone, and its
+    launchers count starts differently. So rank 0 names the start, and tells the name to each process under the name
+    that the process gave itself; what a process that is gone has left behind is answered too, and read by nobody.
+    """
+    name = uuid4().hex
+    if rank > 0:
+        store.set(f"process {rank}", name)
+        name = store.get(f"start of {name}").decode()
+        store.set(f"process {rank}", name)  # it is here
+    else:
+        while waiting := {store.get(f"process {other}").decode() for other in range(1, size)} - {name}:
+            for process in waiting:
+                store.set(f"start of {process}", name)
+            sleep(0.05)
+    return PrefixStore(name, store)
 
 
 def _lost(error: RuntimeError) -> bool:

@@ -91,8 +91,7 @@ class Trainer:
         if self.config.compile:
             for part in self.network.dense:
                 part.compile(dynamic=False)
-        self.objective = world.wrap(Objective(self.network, self.config.final_weight),
-                                    some_unused=couple_of(recipe.network) is not None)
+        self.objective: nn.Module = Objective(self.network, self.config.final_weight)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.config.precision == "float16")
         self.step, self.splits, self.best_psnr = 0, 0, -math.inf
         # Picks of each node since the last validation: for the log.
@@ -197,9 +196,11 @@ class Trainer:
         watch = Watch(self.folder) if self.world.leads else None
         clock = Clock(self.config.batch)
         couple_at = round(self.config.couple_at * self.config.steps)
+        self._share_gradients()
         while self.step < self.config.steps and not self.world.any(self._stop):
             if self.step == couple_at and couple_of(self.network.config):
                 self._fit(self._couple)
+                self._share_gradients()
             loss, levels = self.train_step()
             clock.tick()
             measured = None
@@ -213,6 +214,13 @@ class Trainer:
                 self.save()
             yield Progress(self.step, loss, self.splits, measured, self.best_psnr, clock.images_a_second)
         self.save()
+
+    def _share_gradients(self) -> None:
+        """Average the gradients over the processes, of the parameters that have a part in the loss by now."""
+        resting = {id(parameter) for parameter in self.network.resting}
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(id(parameter) not in resting)
+        self.objective = self.world.wrap(Objective(self.network, self.config.final_weight))
 
     def train_step(self) -> tuple[float, Tensor]:
         """One optimizer step on the next images.

@@ -28,8 +28,12 @@ HIDE_FACES = """if True:
     from ddncodec_cli.app import main
     main()
 """
-
-
+UNDER_TORCHRUN = """if True:
+    import os
+    os.environ["TORCHELASTIC_RUN_ID"] = "job"
+    from ddncodec_cli.app import main
+    main()
+"""
 PLAIN = [*TINY, "--planes", "0"]  # begins at once, with random nodes
 
 
@@ -100,6 +104,13 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(run_many: Run, data: Path, tmp_p
     assert on.code == 0
     assert (tmp_path / "part/state.safetensors").read_bytes() != state
     assert [told["step"] for told in log(tmp_path / "part")] == [8, 12]
+
+
+def test_under_torchrun_a_run_that_exists_goes_on(run_code: Run, data: Path, tmp_path: Path) -> None:
+    first, again = (run_code(UNDER_TORCHRUN, *PLAIN, "--steps", steps, "--out", "x") for steps in (3, 5))
+    assert (first.code, first.err) == (0, "")
+    assert (again.code, again.err) == (0, "x holds a run already: going on with it\n")
+    assert [told["step"] for told in log(tmp_path / "x")] == [3, 5]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

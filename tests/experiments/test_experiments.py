@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddncodec import zoo
+from ddncodec.data import faces
 from ddncodec.evaluation.evaluate import Settings
 from ddncodec.weights import load_network, save_network
 
@@ -99,7 +100,7 @@ def test_bench_selection(train: bool, wrong: bool, monkeypatch: pytest.MonkeyPat
     if wrong:  # it compares with another target
         methods["wrong"] = lambda features, weights, target: methods[bench_selection.PLAIN](features, weights, -target)
     change(monkeypatch, bench_selection, BATCH=2, CHANNELS=8, CASES=[(2, 64), (16, 64)], LARGE=(16, 64), ROUNDS=1,
-           PROMISE=0, METHODS=methods, apart=lambda function, *arguments: function(*arguments))
+           PROMISE=0, NOWHERE_BELOW=0, METHODS=methods, apart=lambda function, *arguments: function(*arguments))
     with ends_with(int(wrong)):
         bench_selection.main(tmp_path / "rows.json", train)
     found = json.loads((tmp_path / "rows.json").read_text())
@@ -185,8 +186,6 @@ def test_train_features_writes_the_weights_that_the_metric_loads(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import train_features
-
-    from ddncodec.data import faces
 
     monkeypatch.setattr(faces, "FACES_PER_FILE", 8)
     weights = tmp_path / "features.safetensors"

@@ -67,7 +67,9 @@ class ConvFeatures:
         return self._gram.flatten(1) @ squares.flatten(1).T
 
     def render(self, weights: Tensor) -> Tensor:
-        return (weights @ self._planes).view(-1, weights.shape[1], *self._side)
+        # Expanded: a product that broadcasts copies the planes, at several times the cost.
+        weights = weights.expand(len(self._planes), -1, -1)
+        return (weights @ self._planes).view(*weights.shape[:2], *self._side)
 
 
 class PlaneFeatures:

@@ -49,7 +49,8 @@ def _by_rendering(features: Features, nodes: Tensor, scale: Tensor, residual: Te
     for level in range(n):
         distance = (images[:, level] - residual[:, None]).square().sum((2, 3, 4))  # (B, K)
         picks[:, level] = pick = _unless_forced(distance.argmin(1), forced, level)
-        residual = residual - images[torch.arange(len(pick), device=pick.device), level, pick]
+        if level < n - 1:
+            residual = residual - images[torch.arange(len(pick), device=pick.device), level, pick]
     return picks
 
 

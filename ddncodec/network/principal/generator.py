@@ -84,7 +84,20 @@ class PrincipalGenerator(Generator):
     @property
     def nodes(self) -> list[nn.Parameter]:
         """The output nodes' weights, which learn at a rate of their own."""
-        return [self.trees.steps, self.trees.dither, *self.coupling.parameters()]
+        return [self.trees.steps, *self._couplers]
+
+    @property
+    def _couplers(self) -> list[nn.Parameter]:
+        """What makes picks depend on one another."""
+        return [self.trees.dither, *self.coupling.parameters()]
+
+    @property
+    def _coupled(self) -> bool:
+        return bool(self.trees.dither.any())
+
+    @property
+    def resting(self) -> list[nn.Parameter]:
+        return [] if self._coupled else self._couplers
 
     def seen(self, prediction: Tensor) -> Tensor:
         """What a head reads of a prediction: its coded axes, in units of their deviations over all images."""
@@ -182,6 +195,8 @@ class PrincipalGenerator(Generator):
         implied = self._implied(predictions[-1], self.config.levels)
         final = (implied - target).square().sum(1).mean()
         total = (blocks.mean() + final_weight * final) / pixels
+        if self._coupled:  # these images may have no coupled pick, but each process of a job needs all gradients
+            total = total + 0 * torch.cat([parameter.flatten() for parameter in self._couplers]).sum()
         if self.refiner is not None:
             block = streams.below(len(predictions))
             shorter = self._implied(predictions[block], sum(map(len, levels[: block + 1])))
