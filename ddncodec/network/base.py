@@ -71,13 +71,15 @@ class Generator(nn.Module):
     `encode` and `decode` run the same levels, and so the decoder draws what the encoder's picks stand for. Any N ≤ L
     first levels decode to a coarser image.
 
-    max_effort: the highest effort that `encode` knows.
+    max_effort: the highest effort that `encode` knows. node_rate: how much faster the output nodes learn than the other
+    parameters, by default. starts_from_data: whether an untrained network is fitted to images before the first step.
     checkpoint_activations: in training, forget what the parts of `dense` computed and compute it again on the way
     back: less memory, more time.
     """
 
     config: GeneratorConfig
     max_effort: int = GREEDY
+    node_rate: float = 0.1
     checkpoint_activations = False
 
     @torch.no_grad()

@@ -161,6 +161,10 @@ class BlockwiseGenerator(PaperGenerator):
         return all(stage.planes for stage in self.config.stages)
 
     @property
+    def node_rate(self) -> float:  # type: ignore[override]
+        return 0.05 if self.starts_from_data else 0.1
+
+    @property
     def dense(self) -> list[nn.Module]:
         return [module for module in self.modules() if isinstance(module, Block)]
 

@@ -28,6 +28,11 @@ from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.pixels import downsample
 from ddncodec.samplers.protocol import Sampler
 
+# At first nodes output next to nothing, and so next to the prediction: it is found from there which of them are of use.
+# With outputs of the size of an image, as many random images are added up as there are levels, and training is slow to
+# undo them.
+NODE_SIZE = 0.05
+
 
 class LevelState(NamedTuple):
     """What one level hands to the next: trunk (B, C, r, r), prediction (B, 3, r, r), leak (B, leak, r, r)."""
@@ -41,6 +46,7 @@ class SingleShotGenerator(PaperGenerator):
     """A Discrete Distribution Network laid out by a `SingleShotConfig`."""
 
     config: SingleShotConfig
+    node_rate = 0.5
 
     def __init__(self, config: SingleShotConfig) -> None:
         super().__init__()
@@ -90,12 +96,12 @@ class StageModule(nn.Module):
 
     def enter(self, state: LevelState, condition: Tensor | None) -> LevelState:
         """Upsample all to this stage's resolution; add what the condition says to the trunk."""
-        trunk, prediction, leak = (_upsample(part, self.resolution) for part in state)
-        trunk = self.adapt(trunk)
+        trunk = self.adapt(_upsample(state.trunk, self.resolution))
+        outputs = _upsample(torch.cat([state.prediction, state.leak], 1), self.resolution)
         if self.condition is not None:
             assert condition is not None, "a conditional network needs a condition"
             trunk = trunk + self.condition(downsample(condition, self.resolution))
-        return LevelState(trunk, prediction, leak)
+        return LevelState(trunk, *outputs.tensor_split([IMAGE_CHANNELS], 1))
 
 
 class Block(nn.Module):
@@ -108,6 +114,8 @@ class Block(nn.Module):
         self.norm = nn.GroupNorm(1, channels)
         self.ddl = DiscreteDistributionLayers(1, config.k, config.leak, channels, config.classes,
                                               config.learning_residual)
+        with torch.no_grad():
+            self.ddl.nodes *= NODE_SIZE
 
     def forward(self, state: LevelState) -> tuple[Tensor, Tensor]:
         """The trunk after this block, and the features of its DDL: both (B, C, r, r)."""

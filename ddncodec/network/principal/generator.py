@@ -68,6 +68,7 @@ class PrincipalGenerator(Generator):
     deviation: Tensor
     max_effort = MAX_EFFORT
     starts_from_data = True
+    node_rate = 0.05
 
     def __init__(self, config: PrincipalConfig) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ import torch
 
 from ddncodec.network.base import Generator
 from ddncodec.network.config import GeneratorConfig
-from ddncodec.network.paper.config import RecurrentConfig, SingleShotConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.network.principal.generator import PrincipalGenerator
 from ddncodec.network.registry import build
@@ -16,7 +16,8 @@ BINARY = PrincipalConfig(k=2, resolution=8, axes=20, coded_axes=10, depth=3, fre
 FOUR_NODES = PrincipalConfig(k=4, resolution=8, axes=20, coded_axes=10, depth=3, frequencies=(20, 10, 10), width=8,
                              segments=(2, 4), block_bits=4)
 CONFIGS = [
-    SingleShotConfig.default(2, 12, 8, channels=8, planes=16), SingleShotConfig.default(4, 12, 8, channels=8, planes=0),
+    BlockwiseConfig.default(2, 12, 8, channels=8, planes=16), BlockwiseConfig.default(4, 12, 8, channels=8, planes=0),
+    SingleShotConfig.default(4, 6, 8, channels=8),
     RecurrentConfig(k=4, levels=6, resolution=8, leak=1, chain_dropout=0.1, widths=(8, 8)), BINARY, FOUR_NODES,
 ]
 

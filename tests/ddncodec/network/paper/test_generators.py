@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ddncodec.network.cosines import cosine_planes
 from ddncodec.network.paper.blockwise import BlockwiseGenerator
-from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.network.registry import build
 from ddncodec.pixels import downsample
@@ -12,6 +14,7 @@ from ddncodec.samplers.guided import GuidedSampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
 
+AnyConfig = BlockwiseConfig | SingleShotConfig | RecurrentConfig
 PIXEL = 2 / 255  # one 8-bit step, in the network's units
 
 CONFIGS = [
@@ -23,6 +26,8 @@ CONFIGS = [
 ]
 
 
+SINGLE_SHOT = SingleShotConfig.default(7, 12, 16, channels=8)
+PAPER = [SINGLE_SHOT, replace(SINGLE_SHOT, learning_residual=False, leak=0)]
 RECURRENT = RecurrentConfig(k=5, levels=7, resolution=8, leak=2, chain_dropout=0.0, widths=(4, 8))
 
 
@@ -33,7 +38,7 @@ def network(config: BlockwiseConfig) -> BlockwiseGenerator:
     return generator
 
 
-def sampled(config: BlockwiseConfig | RecurrentConfig) -> PaperGenerator:
+def sampled(config: AnyConfig) -> PaperGenerator:
     torch.manual_seed(0)
     generator = build(config).eval()
     assert isinstance(generator, PaperGenerator)
@@ -43,7 +48,7 @@ def sampled(config: BlockwiseConfig | RecurrentConfig) -> PaperGenerator:
     return generator
 
 
-def targets(config: BlockwiseConfig | RecurrentConfig, count: int) -> Tensor:
+def targets(config: AnyConfig, count: int) -> Tensor:
     return torch.rand(count, 3, config.resolution, config.resolution) * 2 - 1
 
 
@@ -51,9 +56,9 @@ def first_block(generator: BlockwiseGenerator, target: Tensor) -> BlockPass:
     return next(iter(generator.blocks(GuidedSampler(target), len(target))))
 
 
-@pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
+@pytest.mark.parametrize("config", [*CONFIGS, *PAPER, RECURRENT])
 def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(
-    config: BlockwiseConfig | RecurrentConfig,
+    config: AnyConfig,
 ) -> None:
     generator = sampled(config)
     encoded = generator.reconstruct(targets(config, 64))
@@ -65,9 +70,9 @@ def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(
         torch.testing.assert_close(alone, encoded.image[i : i + 1], rtol=0, atol=PIXEL)
 
 
-@pytest.mark.parametrize("config", [*CONFIGS, RECURRENT])
+@pytest.mark.parametrize("config", [*CONFIGS, *PAPER, RECURRENT])
 def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(
-    config: BlockwiseConfig | RecurrentConfig,
+    config: AnyConfig,
 ) -> None:
     generator, target = sampled(config), targets(config, 3)
     whole = generator.reconstruct(target).indices
@@ -78,9 +83,9 @@ def test_a_prefix_of_the_picks_is_what_encoding_fewer_levels_gives(
         assert part.image.shape == target.shape
 
 
-def test_every_level_takes_the_proposal_nearest_to_the_target() -> None:
-    config = CONFIGS[2]
-    generator, target = network(config), targets(config, 4)
+@pytest.mark.parametrize("config", [CONFIGS[2], *PAPER])
+def test_every_level_takes_the_proposal_nearest_to_the_target(config: AnyConfig) -> None:
+    generator, target = sampled(config), targets(config, 4)
     sampler = GuidedSampler(target)
     for block in generator.blocks(sampler, 4):
         if block.picks is None:
@@ -96,9 +101,9 @@ def test_every_level_takes_the_proposal_nearest_to_the_target() -> None:
             residual = residual - proposals[torch.arange(4), picks[:, level]]
 
 
-def test_learning_residual_the_errors_told_are_those_of_the_images_drawn() -> None:
-    config = CONFIGS[0]
-    generator, target = network(config), targets(config, 4)
+@pytest.mark.parametrize("config", [CONFIGS[0], *PAPER])
+def test_the_errors_of_a_loss_are_those_of_the_images_drawn(config: AnyConfig) -> None:
+    generator, target = sampled(config), targets(config, 4)
     for block in generator.blocks(GuidedSampler(target), 4):
         if block.picks is not None:
             here = downsample(target, block.prediction.shape[-1])
@@ -169,3 +174,34 @@ def test_picks_of_all_levels_count_for_the_nodes_that_levels_share() -> None:
     own = sampled(CONFIGS[2])
     assert torch.equal(torch.cat(list(own.picks_by_layer(torch.arange(140.0).view(20, 7)))),
                        torch.arange(140.0).view(20, 7))
+
+
+def test_learning_residual_adds_to_the_prediction_and_without_it_nodes_replace_it() -> None:
+    target = targets(SINGLE_SHOT, 2)
+    for config in PAPER:
+        before: Tensor | None = None
+        for prediction, picks in sampled(config).blocks(GuidedSampler(target), 2):
+            assert picks is not None
+            drawn = picks.proposals.features.render(picks.weights[:, 0])
+            base = picks.proposals.prediction
+            torch.testing.assert_close(prediction, base + drawn)
+            if before is not None and before.shape == base.shape:
+                assert torch.equal(base, before if config.learning_residual else torch.zeros_like(base))
+            before = prediction
+
+
+def test_the_leak_of_a_level_conditions_the_next_one_and_is_not_added_up() -> None:
+    generator, target = sampled(SINGLE_SHOT), targets(SINGLE_SHOT, 2)
+    picks = generator.encode(target)
+
+    def seen() -> list[Tensor]:
+        found: list[Tensor] = []
+        hook = generator.dense[5].register_forward_hook(lambda module, inputs, output: found.append(inputs[0].leak))
+        generator.decode(picks)
+        hook.remove()
+        return found
+
+    assert seen()[0].abs().max() > 0
+    with torch.no_grad():
+        generator.layers[4].nodes[:, :, 3:] = 0
+    assert seen()[0].abs().max() == 0  # it is level 4's alone
