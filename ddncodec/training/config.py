@@ -27,6 +27,9 @@ class TrainConfig:
     gradient's norm. precision: what the dense parts compute in; distances stay in float32.
     checkpoint_activations: forget activations and compute them twice. compile: by torch.compile.
 
+    split_gate, split_swaps: Split-and-Prune judges a level after so many picks a node on average, and swaps at most so
+    many of its nodes after a step; without swaps there is none.
+
     start_images: how many images the planes and nodes are fitted to before the first step; 0 starts from random
     nodes. head_steps: of each head of a principal generator, before the first step; couple_at: the share of the
     steps after which its picks are coupled, on couple_images images.
@@ -49,6 +52,8 @@ class TrainConfig:
     precision: str = "float32"
     checkpoint_activations: bool = False
     compile: bool = False
+    split_gate: float = 8.0
+    split_swaps: int = 64
     start_images: int = 10_000
     head_steps: int = 1_000
     couple_at: float = 0.6
@@ -61,7 +66,7 @@ class TrainConfig:
         for name in ("steps", "batch", "accumulate", "couple_images", "validation_images", "validate_every",
                      "save_every"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        for name in ("lr", "warmup", "final_weight", "clip", "start_images", "head_steps"):
+        for name in ("lr", "warmup", "final_weight", "clip", "split_gate", "split_swaps", "start_images", "head_steps"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative")
         _require(self.node_lr is None or self.node_lr >= 0, "node_lr must not be negative")
         _require(0 <= self.seed < 2**63, "seed must be 0 to 2^63 − 1")

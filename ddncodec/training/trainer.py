@@ -83,7 +83,7 @@ class Trainer:
         nodes = self.network.nodes
         node_ids = {id(node) for node in nodes}
         others = [p for p in self.network.parameters() if id(p) not in node_ids]
-        rate = self.config.lr / (20 if self._starts_from_data else 10)
+        rate = self.config.lr * self.network.node_rate
         node_lr = rate if self.config.node_lr is None else self.config.node_lr
         self.optimizer = torch.optim.Adam([{"params": others, "peak": self.config.lr},
                                            {"params": nodes, "peak": node_lr}])
@@ -283,8 +283,9 @@ class Trainer:
         self._picks += counts.sum(2)
         generator = torch.Generator().manual_seed(self._seed(SPLIT, self.step))
         averaged = dict(zip(self.network.parameters(), self.average.parameters(), strict=True))
-        for splits in self.network.split_and_prune(counts, generator):
-            self.splits += len(splits.level)
+        for splits in self.network.split_and_prune(counts, self.config.split_gate, self.config.split_swaps,
+                                                    generator):
+            self.splits += int(splits.due.sum())
             moments = self.optimizer.state[splits.nodes]
             for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged[splits.nodes]):
                 splits.apply(per_node)
