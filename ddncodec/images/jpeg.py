@@ -97,7 +97,7 @@ def _load(image: ImageFile.ImageFile) -> None:
     _decode(_Decoder(image, tile), data, frame, b"\0")
     if _EOI not in data[frame.scans[-1][-1][1] :]:
         pixels = np.array(image)
-        _decode(_Decoder(image, tile), data, frame, b"\x55")
+        _decode(_Decoder(image, tile), data, frame, b"\xaa")
         if not np.array_equal(pixels, np.array(image)):
             raise _damaged("the data end early")  # by so little that the filler completed them
 

@@ -38,7 +38,7 @@ def _read(image: ImageFile.ImageFile) -> Raster:
     depth = _depth(image.fp, image.size)
     grey = image.mode.startswith("I;16")
     if depth > (16 if grey else 8):
-        raise UnreadableImage(f"the JPEG 2000 file has {depth} bits a sample{'' if grey else ', in colour'}: too many")
+        raise UnreadableImage(f"the JPEG 2000 file has {depth} bits a sample, more than can be read of its kind")
     image.load()
     raster = Raster.of(image)
     raster.icc = icc

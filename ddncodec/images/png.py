@@ -7,6 +7,7 @@ knows no cICP. So it is given a file of the pixels' chunks alone.
 import struct
 import zlib
 from collections import defaultdict
+from collections.abc import Callable
 from io import SEEK_CUR, BytesIO
 from typing import BinaryIO
 
@@ -15,7 +16,6 @@ from PIL import Image, ImageFile
 
 from ddncodec.errors import UnreadableImage
 from ddncodec.images.colour import coded_profile, gamma_profile
-from ddncodec.images.picture import check_size
 from ddncodec.images.raster import Raster, orientation
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -28,17 +28,22 @@ _MAX_PROFILE = 2**26  # bytes
 _ANCILLARY = 0x20  # the bit of a chunk's name that says that a reader may ignore it
 
 
-def read(file: BinaryIO) -> Raster:
+def read(file: BinaryIO, check: Callable[[int, int], None]) -> Raster:
     """The picture in a PNG file; the default image of an animation.
 
-    Raises UnreadableImage, ImageSize, and what Pillow raises.
+    Args:
+        file: Read from its beginning.
+        check: Told width and height before pixels are decoded.
+
+    Raises:
+        UnreadableImage: It is damaged, or cannot be shown. Pillow raises other errors.
     """
     chunks = _chunks(file)
     header = chunks.get(b"IHDR", b"")
     if len(header) != 13 or b"IDAT" not in chunks:
         raise UnreadableImage("the PNG file has no pixels")
     width, height, depth, kind = struct.unpack(">IIBB", header[:10])
-    check_size(width, height)
+    check(width, height)
     data = _pixels_alone(chunks, kind)
     with Image.open(BytesIO(data), formats=["PNG"]) as image:
         image.load()

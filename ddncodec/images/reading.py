@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -22,6 +22,7 @@ _READERS: dict[str, Callable[[Any], Raster]] = {
     "JPEG": jpeg.read, "MPO": jpeg.read, "WEBP": webp.read, "AVIF": avif.read, "JPEG2000": jpeg2000.read,
     "GIF": gif.read, "BMP": bmp.read, "TIFF": tiff.read, "PPM": pnm.read,
 }
+_KNOWN = {"PNG", *_READERS}
 
 # Which files of a folder are taken for images; what is in them decides how they are read.
 READ_SUFFIXES = {
@@ -51,7 +52,7 @@ def read_picture(file: BinaryIO, *, keep_icc: bool = False, resolution: int | No
         ImageSize: A side is not 8..16,384 pixels, or the area above 2**26; told before any pixel is decoded.
     """
     with _refusals():
-        raster = _decode(file if file.seekable() else io.BytesIO(file.read()), resolution)
+        raster = _decode(file if file.seekable() else io.BytesIO(file.read()), check_size, resolution)
         colours, icc = raster.colours(keep_icc)
         if resolution is None:
             return Picture(np.array(raster.upright(colours)), icc)
@@ -61,12 +62,25 @@ def read_picture(file: BinaryIO, *, keep_icc: bool = False, resolution: int | No
 
 
 def picture_of(image: Image.Image, *, keep_icc: bool = False) -> Picture:
-    """The picture in a Pillow image of any mode and size. Raises UnreadableImage for what cannot be shown."""
+    """The picture in a Pillow image of any mode and size; one that was opened and not yet loaded, as its file has it.
+
+    Raises UnreadableImage for what is damaged or cannot be shown.
+    """
     with _refusals():
-        image.load()
-        raster = Raster.of(image)
+        if file := _file_of(image):
+            raster = _decode(file, lambda width, height: None)
+        else:
+            image.load()
+            raster = Raster.of(image)
         colours, icc = raster.colours(keep_icc)
         return Picture(np.array(raster.upright(colours)), icc)
+
+
+def _file_of(image: Image.Image) -> BinaryIO | None:
+    """The file of a Pillow image whose first frame was not decoded yet, if we read such files."""
+    if isinstance(image, ImageFile.ImageFile) and image.tile and not image.tell() and image.format in _KNOWN:
+        return cast(BinaryIO | None, image.fp)
+    return None
 
 
 def reason(error: Exception) -> str:
@@ -74,18 +88,24 @@ def reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _decode(file: BinaryIO, resolution: int | None) -> Raster:
-    """What a file holds. Raises DdnError, and what Pillow raises."""
+def _decode(file: BinaryIO, check: Callable[[int, int], None], resolution: int | None = None) -> Raster:
+    """What a file holds.
+
+    Args:
+        file: One that can be sought in.
+        check: Told width and height before pixels are decoded.
+        resolution: How many pixels a side are wanted; several times as many are enough. None: all.
+    """
     file.seek(0)
     if file.read(len(png.MAGIC)) == png.MAGIC:
-        return png.read(file)
+        return png.read(file, check)
     file.seek(0)
     with Image.open(file, formats=_FORMATS) as image:
         assert isinstance(image, ImageFile.ImageFile)
         if isinstance(image, TiffImageFile):
             tiff.turn_to_full_page(image)
         size = image.size
-        check_size(*size)
+        check(*size)
         if resolution is not None:
             image.draft(None, (_AMPLE * resolution, _AMPLE * resolution))  # which JPEG alone can
         full = size if image.size != size else None
