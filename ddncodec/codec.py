@@ -168,7 +168,7 @@ class Codec:
         Raises:
             AbsurdSize: The picture is larger than a file may say.
         """
-        height, width = picture.pixels.shape[:2]
+        height, width = picture.size
         return Stream(latent, width, height, self.info.id, picture.icc, comment)
 
     def to_pictures(self, streams: Sequence[Stream], levels: int | None = None) -> list[Picture]:

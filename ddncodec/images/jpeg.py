@@ -6,7 +6,8 @@ that libjpeg leaves tell what it waits for. It takes data for pixels eight bytes
 reads at once whatever stands before a marker. Where a scan, or a restart interval of one, ends, it must have all of its
 pixels after at most eight more bytes of anything, and must not have had them much sooner.
 
-What this cannot see: damage after which a decoder finds back into step, to the very bit.
+What this cannot see: damage after which a decoder finds back into step, to the very bit, and bits that are all allowed,
+such as the last ones of a progressive file's coarsest coefficients.
 """
 
 import re
@@ -22,10 +23,11 @@ from ddncodec.images.raster import Raster
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # a marker; not a stuffed byte, nor a restart or fill
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
 _EOI = b"\xff\xd9"
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame, which say what kind it is of
 _PROGRESSIVE, _LOSSLESS = 0xC2, 0xC3
 _ARITHMETIC = range(0xC9, 0xD0)
-_COEFFICIENTS = 64
+_HUFFMAN_TABLES, _START_OF_SCAN, _RESTART_INTERVAL = 0xC4, 0xDA, 0xDD
+_COEFFICIENTS, _NOTHING = 64, 16  # of a block; a bit above all that are coded
 
 _LOOKAHEAD = 8  # bytes that libjpeg wants at once
 _SPARE = 16  # bytes that may stand behind the data of the last pixel: some encoders leave such
@@ -40,29 +42,40 @@ class _Component:
 
     across: int
     down: int
-    coded: list[int] = field(default_factory=lambda: [_COEFFICIENTS] * _COEFFICIENTS)
+    coded: list[int] = field(default_factory=lambda: [_NOTHING] * _COEFFICIENTS)
+
+
+@dataclass
+class _Scan:
+    """What a scan codes, by its header, and the restart intervals that its data are in."""
+
+    components: list[_Component]
+    tables: list[int]  # of each component: that of DC in the upper four bits, that of AC in the lower
+    first: int  # coefficient
+    last: int
+    bit: int  # the lowest that it codes
+    refines: bool
+    intervals: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass
 class _Frame:
-    """The first image of a file: its kind, size and components, and where the restart intervals of its scans are."""
+    """The first image of a file."""
 
     kind: int
     width: int
     height: int
     components: dict[int, _Component]
-    scans: list[list[tuple[int, int]]] = field(default_factory=list)
+    scans: list[_Scan] = field(default_factory=list)
 
-    def intervals(self, scanned: list[_Component], restart: int) -> int:
-        """How many restart intervals, of so many units each, a scan of these components has."""
-        if not restart:
-            return 1
-        across, down = (scanned[0].across, scanned[0].down) if len(scanned) == 1 else (1, 1)  # units: blocks, or MCUs
+    def units(self, scan: _Scan) -> int:
+        """How many units restart intervals count: blocks in a scan of one component, else MCUs."""
+        sole = scan.components[0] if len(scan.components) == 1 else _Component(1, 1)
         most_across = max(component.across for component in self.components.values())
         most_down = max(component.down for component in self.components.values())
         side = 1 if self.kind == _LOSSLESS else 8
-        units = -(-self.width * across // (side * most_across)) * -(-self.height * down // (side * most_down))
-        return -(-units // restart)
+        across = -(-self.width * sole.across // (side * most_across))
+        return across * -(-self.height * sole.down // (side * most_down))
 
 
 def read(image: ImageFile.ImageFile) -> Raster:
@@ -82,7 +95,7 @@ def check(data: bytes, width: int, height: int) -> None:
     with Image.open(BytesIO(data), formats=["JPEG"]) as image:
         assert isinstance(image, ImageFile.ImageFile)
         if image.width > width or image.height > height:
-            raise _damaged("it is larger than its place")
+            raise _damaged("they are of a larger image than there is room for")
         image.draft(None, (1, 1))
         _load(image)
 
@@ -92,18 +105,18 @@ def _load(image: ImageFile.ImageFile) -> None:
     assert image.fp is not None
     image.fp.seek(0)
     data = image.fp.read()
-    frame = _parse(data)
+    scans = _scans(data)
     tile = image.tile.pop()
-    _decode(_Decoder(image, tile), data, frame, b"\0")
-    if _EOI not in data[frame.scans[-1][-1][1] :]:
+    _decode(_Decoder(image, tile), data, scans, b"\0")
+    if data.find(_EOI, scans[-1].intervals[-1][1]) < 0:
         pixels = np.array(image)
-        _decode(_Decoder(image, tile), data, frame, b"\xaa")
+        _decode(_Decoder(image, tile), data, scans, b"\xaa")
         if not np.array_equal(pixels, np.array(image)):
-            raise _damaged("the data end early")  # by so little that the filler completed them
+            raise _damaged("they end early")  # by so little that the filler completed them
 
 
-def _parse(data: bytes) -> _Frame:
-    """The frame and scans of the first image. Raises UnreadableImage if they do not make up a whole one."""
+def _scans(data: bytes) -> list[_Scan]:
+    """The scans of the first image. Raises UnreadableImage if they do not make up a whole one."""
     frame: _Frame | None = None
     first_symbols: dict[int, int] = {}  # of each Huffman table: what zero bits mean
     restart = 0
@@ -118,30 +131,32 @@ def _parse(data: bytes) -> _Frame:
         at = end
         if marker in _FRAMES and frame is None and len(segment) >= 6:
             frame = _frame(marker, segment)
-        elif marker == 0xC4:
+        elif marker == _HUFFMAN_TABLES:
             first_symbols |= _first_symbols(segment)
-        elif marker == 0xDD:
+        elif marker == _RESTART_INTERVAL:
             restart = int.from_bytes(segment[:2], "big")
-        elif marker == 0xDA:
-            if frame is None:
-                raise _damaged("a scan comes before its frame")
+        elif marker == _START_OF_SCAN:
+            if frame is None or len(frame.scans) == _MAX_SCANS:
+                raise _damaged("scans are where none can be")
             match = _SCAN_END.search(data, end)
             at = match.start() if match else len(data)
-            _add_scan(frame, data, (end, at), segment, restart, first_symbols)
-    if frame is None or not frame.scans:
-        raise _damaged("there is no scan")
-    if any(bit for component in frame.components.values() for bit in component.coded):
+            scan = _scan(frame, segment)
+            scan.intervals = _intervals(data, end, at, -(-frame.units(scan) // restart) if restart else 1)
+            if data.find(_ZEROED, end, at) >= 0 and not _may_be_zero(frame.kind, scan, first_symbols):
+                raise _damaged("a part of them is zeroed")
+            frame.scans.append(scan)
+    if frame is None or not frame.scans or any(bit for part in frame.components.values() for bit in part.coded):
         raise _damaged("scans are missing")
-    return frame
+    return frame.scans
 
 
 def _frame(kind: int, segment: bytes) -> _Frame:
     if kind in _ARITHMETIC:
-        raise UnreadableImage("the JPEG file is coded arithmetically, a kind that cannot be checked for damage")
+        raise UnreadableImage("the JPEG data are coded arithmetically, which hides damage")
     components = {segment[i]: _Component(segment[i + 1] >> 4, segment[i + 1] & 15)
                   for i in range(6, len(segment) - 2, 3)}
     if not all(component.across and component.down for component in components.values()):
-        raise _damaged("its sampling factors are 0")
+        raise _damaged("sampling factors are 0")
     height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
     return _Frame(kind, width, height, components)
 
@@ -155,42 +170,42 @@ def _first_symbols(segment: bytes) -> dict[int, int]:
     return found
 
 
-def _add_scan(frame: _Frame, data: bytes, place: tuple[int, int], header: bytes, restart: int,
-              first_symbols: dict[int, int]) -> None:
-    """Add a scan whose data are at `place`. Raises UnreadableImage if its markers or its data cannot be right."""
+def _scan(frame: _Frame, header: bytes) -> _Scan:
+    """The scan of a header, whose components then count as coded that far."""
     count = header[0] if header else 0
-    if not 0 < count <= 4 or len(header) < 4 + 2 * count or any(header[1 + 2 * i] not in frame.components
-                                                               for i in range(count)):
+    names, tables = header[1 : 1 + 2 * count : 2], header[2 : 2 + 2 * count : 2]
+    if not 0 < count <= 4 or len(header) < 4 + 2 * count or not all(name in frame.components for name in names):
         raise _damaged("a scan is of components that are not there")
-    scanned = [frame.components[header[1 + 2 * i]] for i in range(count)]
-    tables = [header[2 + 2 * i] for i in range(count)]
-    first, last, bits = header[1 + 2 * count :][:3]
+    first, last, bits = header[1 + 2 * count : 4 + 2 * count]
     if frame.kind != _PROGRESSIVE:
         first, last, bits = 0, _COEFFICIENTS - 1, 0
-    for component in scanned:
-        component.coded[first : last + 1] = [bits & 15] * (last + 1 - first)
+    scan = _Scan([frame.components[name] for name in names], list(tables), first, last, bits & 15, bits >> 4 > 0)
+    for component in scan.components:
+        if set(component.coded[first : last + 1]) - {bits >> 4 or _NOTHING}:
+            raise _damaged("scans are missing")
+        component.coded[first : last + 1] = [scan.bit] * (last + 1 - first)
+    return scan
 
-    start, end = place
-    restarts = list(_RESTART.finditer(data, start, end))
-    numbers = [match[0][-1] & 7 for match in restarts]
-    if len(restarts) + 1 != frame.intervals(scanned, restart) or numbers != [i % 8 for i in range(len(restarts))]:
+
+def _intervals(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
+    """The restart intervals of a scan's data, between markers that count from 0 to 7 and again."""
+    markers = list(_RESTART.finditer(data, start, end))
+    if len(markers) + 1 != count or any(marker[0][-1] & 7 != number % 8 for number, marker in enumerate(markers)):
         raise _damaged("restart markers are missing")
-    ends = [start, *(place for match in restarts for place in match.span()), end]
-    if len(frame.scans) == _MAX_SCANS:
-        raise _damaged("it has too many scans")
-    frame.scans.append(list(zip(ends[::2], ends[1::2], strict=True)))
-
-    if data.find(_ZEROED, start, end) >= 0 and not _may_be_zero(frame.kind, first, last, bits, tables, first_symbols):
-        raise _damaged("a part of its data is zeroed")
+    ends = [start, *(place for marker in markers for place in marker.span()), end]
+    return list(zip(ends[::2], ends[1::2], strict=True))
 
 
-def _may_be_zero(kind: int, first: int, last: int, bits: int, tables: list[int], first_symbols: dict[int, int]) -> bool:
-    """Whether hundreds of zero bytes can be data of a scan: where zero bits stand for a block like the one before."""
-    if kind == _PROGRESSIVE and (first > 0 or bits >> 4):
-        return first == 0  # single bits of DC; runs of empty blocks, though, have a code of their own
-    symbols = [first_symbols.get(table >> 4) for table in tables]
-    symbols += [first_symbols.get(0x10 | table & 15) for table in tables if last > 0]
-    return not any(symbols)
+def _may_be_zero(kind: int, scan: _Scan, first_symbols: dict[int, int]) -> bool:
+    """Whether hundreds of zero bytes can be data of a scan: of blocks that are alike, as in flat areas and patterns."""
+    if kind == _PROGRESSIVE and scan.refines:
+        return scan.first == 0  # one bit for each block, but many for other coefficients
+    dc = [first_symbols.get(table >> 4, 0) for table in scan.tables if scan.first == 0]
+    ac = [first_symbols.get(0x10 | table & 15, 0) for table in scan.tables if scan.last > 0]
+    if kind == _PROGRESSIVE and ac:
+        # The last coefficient of each block, say; empty blocks are not written one by one.
+        return ac[0] & 15 > 0 and ac[0] >> 4 == scan.last - scan.first
+    return not any(dc + ac)  # no difference, and no coefficients
 
 
 class _Decoder:
@@ -215,7 +230,7 @@ class _Decoder:
         data = self.left + data
         taken, error = self._decoder.decode(data)
         if error < 0:
-            raise _damaged("it cannot be decoded")
+            raise _damaged("they cannot be decoded")
         self.done = taken < 0
         self.left = b"" if self.done else data[taken:]
 
@@ -231,32 +246,33 @@ class _Decoder:
         self._decoder.cleanup()
 
 
-def _decode(decoder: _Decoder, data: bytes, frame: _Frame, filler: bytes) -> None:
+def _decode(decoder: _Decoder, data: bytes, scans: list[_Scan], filler: bytes) -> None:
     """Decode into the decoder's image; the filler, a byte, is handed over where data end.
 
     Raises UnreadableImage for damage.
     """
     probe = _LOOKAHEAD + 1
+    intervals = [interval for scan in scans for interval in scan.intervals]
     at = 0
     try:
-        for start, end in (interval for scan in frame.scans for interval in scan):
-            if end - start < _PROBED and end != frame.scans[-1][-1][1]:
+        for start, end in intervals:
+            if end - start < _PROBED and end != intervals[-1][1]:
                 continue
             if end - start > _SPARE + probe:
                 decoder.feed(data[at : end - _SPARE - probe])
-                if not decoder.wants_pixels(data[end - _SPARE - probe : end - _SPARE]):
-                    raise _damaged("the data go on behind the last pixel")
                 at = end - _SPARE
+                if not decoder.wants_pixels(data[at - probe : at]):
+                    raise _damaged("they go on behind the last pixel")
             decoder.feed(data[at:end] + filler * _LOOKAHEAD)
-            if decoder.wants_pixels(filler * probe):
-                raise _damaged("the data end early")
             at = end
+            if decoder.wants_pixels(filler * probe):
+                raise _damaged("they end early")
         decoder.feed(_EOI)
         if not decoder.done:
-            raise _damaged("the data end early")
+            raise _damaged("they end early")
     finally:
         decoder.close()
 
 
 def _damaged(how: str) -> UnreadableImage:
-    return UnreadableImage(f"the JPEG file is damaged: {how}")
+    return UnreadableImage(f"the JPEG data are damaged: {how}")
