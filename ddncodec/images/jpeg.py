@@ -21,7 +21,7 @@ from ddncodec.errors import UnreadableImage
 from ddncodec.images.raster import Raster
 
 _SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # a marker; not a stuffed byte, nor a restart or fill
-_RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _EOI = b"\xff\xd9"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame, which say what kind it is of
 _PROGRESSIVE, _LOSSLESS = 0xC2, 0xC3
@@ -190,7 +190,7 @@ def _scan(frame: _Frame, header: bytes) -> _Scan:
 def _intervals(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
     """The restart intervals of a scan's data, between markers that count from 0 to 7 and again."""
     markers = list(_RESTART.finditer(data, start, end))
-    if len(markers) + 1 != count or any(marker[0][-1] & 7 != number % 8 for number, marker in enumerate(markers)):
+    if len(markers) + 1 != count or any(marker[0][1] & 7 != number % 8 for number, marker in enumerate(markers)):
         raise _damaged("restart markers are missing")
     ends = [start, *(place for marker in markers for place in marker.span()), end]
     return list(zip(ends[::2], ends[1::2], strict=True))
