@@ -27,8 +27,9 @@ _READ_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "TIFF"
 
 # Which files of a folder are taken for images; what is in them decides how they are read.
 READ_SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".gif"),
-    *(".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".avifs"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -178,7 +179,7 @@ def _refusals() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a hostile file is not to write on the terminal
             yield
-    except DdnError:
+    except (DdnError, MemoryError):
         raise
     except Image.DecompressionBombError:
         raise ImageSize(f"the image has more than {MAX_PIXELS:,} pixels") from None

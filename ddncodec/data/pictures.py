@@ -7,6 +7,7 @@ import os
 import struct
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,9 +18,10 @@ from typing import IO, NamedTuple, cast
 
 import numpy as np
 
-from ddncodec.errors import DataMissing, DdnError, UnreadableImage
+from ddncodec.errors import DataMissing, DdnError, UnreadableImage, memory_errors
 from ddncodec.files import open_input
 from ddncodec.images import READ_SUFFIXES, Pixels, check_size, read_picture, reason
+from ddncodec.listing import Listing, leave_out, list_files
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_MEMBER = 2**28  # bytes of one picture in an archive or array
@@ -33,34 +35,49 @@ class Entry(NamedTuple):
     label: int | None = None
 
 
-def pictures(data: str) -> Iterator[Entry]:
+def pictures(data: str, skipped: Counter[str] | None = None) -> Iterator[Entry]:
     """Everything at a path that should be a picture, in an order that is always the same.
+
+    skipped: is told how many files of folders and archives are left out, by why; see `list_files`.
 
     A folder and those below it, or a folder of tars; a zip or tar archive; WebDataset shards (a pattern in braces);
     an .npz file, of which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's,
     (N, 3072) is taken; an IDX file as MNIST's, also gzipped. Raises InputMissing, DataMissing where there is no such
-    thing. Memory does not grow with the number of pictures, but for their names.
+    thing, or no picture in it. Memory does not grow with the number of pictures, but for their names.
 
     A folder that has all of its pictures in several folders has a class for each of those, in the order of their
     names; an IDX file's classes are in the file whose name says labels-idx1 for its images-idx3.
     """
-    files = _files(data)
-    classes = _classes(Path(data), files)
-    for file in files:
-        if _is_tar(file.name):
-            yield from _tar(file)
-        elif file.name.lower().endswith(".zip"):
-            yield from _zip(file)
-        elif file.name.lower().endswith(".npz"):
-            yield from _npz(file)
-        elif _is_idx(file.name):
-            yield from _idx(file)
-        else:
-            yield _picture(file)._replace(label=classes.get(file.relative_to(data).parts[0]))
+    skipped = Counter() if skipped is None else skipped
+    found = _files(data)
+    skipped.update(found.skipped)
+    classes = _classes(Path(data), found.files)
+    anything = bool(found.unreadable)
+    for file in found.files:
+        for entry in _entries(file, skipped):
+            anything = True
+            yield entry if not classes else entry._replace(label=classes[file.relative_to(data).parts[0]])
+    for error in found.unreadable:
+        yield Entry(str(error.name), error)
+    if not anything:
+        raise DataMissing("it holds no picture", data)
+
+
+def _entries(file: Path, skipped: Counter[str]) -> Iterator[Entry]:
+    """The pictures of one file."""
+    if _is_tar(file.name):
+        return _tar(file, skipped)
+    if file.name.lower().endswith(".zip"):
+        return _zip(file, skipped)
+    if file.name.lower().endswith(".npz"):
+        return _npz(file)
+    if _is_idx(file.name):
+        return _idx(file)
+    return iter([_picture(file)])
 
 
 def _classes(folder: Path, files: list[Path]) -> dict[str, int]:
-    """The number of each folder in a folder of several, unless there are pictures beside them."""
+    """The number of each folder in a folder of several, unless there are pictures or archives beside them."""
     if not os.path.isdir(folder):
         return {}
     places = [file.relative_to(folder).parts for file in files]
@@ -74,25 +91,26 @@ def listing(data: str) -> list[tuple[str, int, int]]:
 
     Raises InputMissing, DataMissing as it does.
     """
-    files = _files(data)
+    files = _files(data).files
     labels = [beside for file in files if (beside := _labels_beside(file))]
     states = [(str(file), file.stat()) for file in [*files, *labels] if file.exists()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
-def _files(data: str) -> list[Path]:
+def _files(data: str) -> Listing:
     """The picture files of a folder, or the archives and array files, that a path means."""
-    path = Path(data)
     if os.path.isdir(data):  # unlike a Path's method, false for a name that is too long
-        return (sorted(p for p in path.rglob("*") if _is_picture(p.name) and not p.is_dir())
-                or sorted(p for p in path.iterdir() if _is_tar(p.name)))
-    files = _shards(data) if "{" in data and not os.path.exists(data) else [path]
+        found = list_files(Path(data), _is_picture)
+        return found if found.files else list_files(Path(data), _is_tar)
+    files = _shards(data) if "{" in data and not os.path.exists(data) else [Path(data)]
     for file in files:
+        if os.path.exists(file) and not os.path.isfile(file):  # to open a FIFO would wait for its writer
+            raise DataMissing("it is not a regular file", file)
         open_input(file).close()
         name = file.name.lower()
         if not (_is_tar(name) or name.endswith((".zip", ".npz")) or _is_idx(name)):
-            raise DataMissing(f"{file} is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)")
-    return files
+            raise DataMissing(f"it is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)", file)
+    return Listing(files)
 
 
 def _shards(pattern: str) -> list[Path]:
@@ -112,8 +130,7 @@ def _shards(pattern: str) -> list[Path]:
 
 
 def _is_picture(name: str) -> bool:
-    path = Path(name)
-    return path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("._")  # which macOS puts beside a file
+    return Path(name).suffix.lower() in READ_SUFFIXES
 
 
 def _is_tar(name: str) -> bool:
@@ -126,17 +143,17 @@ def _is_idx(name: str) -> bool:
 
 def _picture(path: Path) -> Entry:
     try:
-        with open_input(path) as file:
+        with memory_errors(), open_input(path) as file:
             return Entry(str(path), read_picture(file).pixels)
     except DdnError as error:
         return Entry(str(path), error)
 
 
-def _zip(path: Path) -> Iterator[Entry]:
+def _zip(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
     try:
         with _damage("the archive"), zipfile.ZipFile(path) as archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                if not member.is_dir() and _is_picture(member.filename):
+                if not member.is_dir() and not leave_out(member.filename, _is_picture, skipped):
                     name = f"{path}:{member.filename}"
                     try:
                         with _damage("the archive's member"), archive.open(member) as file:
@@ -149,13 +166,14 @@ def _zip(path: Path) -> Iterator[Entry]:
         yield Entry(str(path), error)
 
 
-def _tar(path: Path) -> Iterator[Entry]:
+def _tar(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
     try:
         with _damage("the archive"), tarfile.open(path) as archive:
             for member in archive:
-                file = archive.extractfile(member) if member.isfile() and _is_picture(member.name) else None
-                if file is not None:
-                    yield _decoded(f"{path}:{member.name}", file.read(MAX_MEMBER + 1))
+                if not member.isdir() and not leave_out(member.name, _is_picture, skipped):
+                    file = archive.extractfile(member) if member.isfile() else None
+                    yield (_decoded(f"{path}:{member.name}", file.read(MAX_MEMBER + 1)) if file else
+                           Entry(f"{path}:{member.name}", UnreadableImage("it is a link or a device")))
                 archive.members = []  # type: ignore[attr-defined]  # it would remember every one
     except UnreadableImage as error:  # nothing can be found behind the damage
         yield Entry(str(path), error)
@@ -165,7 +183,8 @@ def _decoded(name: str, data: bytes) -> Entry:
     try:
         if len(data) > MAX_MEMBER:
             raise UnreadableImage(f"its file has more than {MAX_MEMBER:,} bytes")
-        return Entry(name, read_picture(BytesIO(data)).pixels)
+        with memory_errors():
+            return Entry(name, read_picture(BytesIO(data)).pixels)
     except DdnError as error:
         return Entry(name, error)
 
@@ -282,7 +301,8 @@ def _channels_last(row: Pixels) -> Pixels:
 def _damage(what: str) -> Iterator[None]:
     """Tell whatever reading a damaged file raises as an UnreadableImage."""
     try:
-        yield
+        with memory_errors():
+            yield
     except DdnError:
         raise
     except Exception as error:  # zipfile, tarfile, gzip and zlib raise nearly anything
