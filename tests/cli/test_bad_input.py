@@ -151,7 +151,7 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job behind & ignores it
                           ) as process:
         assert process.stdin
-        process.stdin.write(bytes(2**22))  # far more than a pipe holds: once it is gone, the program is reading
+        process.stdin.write(bytes(2**20))  # far more than a pipe holds: once it is gone, the program is reading
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
