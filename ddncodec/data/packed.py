@@ -23,6 +23,7 @@ from ddncodec.images import Pixels, fit
 from ddncodec.pixels import to_tensor
 
 HEADER = 128  # bytes of an .npy file before its data
+MAX_NOTES = 2**20  # bytes
 HELD_OUT = 20  # every so many-th image is for validation
 
 
@@ -84,12 +85,12 @@ class Packed:
         open_input(file).close()
         try:
             with open_input(_notes(file)) as notes:
-                facts = json.load(notes)
+                facts = json.loads(notes.read(MAX_NOTES))
             self.skipped, self.left_out = int(facts["skipped"]), Counter(facts.get("left_out", {}))
             images: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
             self._classes: npt.NDArray[Any] | None = None
             if _labels(file).exists():
-                self._classes = np.load(_labels(file), allow_pickle=False)
+                self._classes = np.load(_labels(file), mmap_mode="r", allow_pickle=False)
                 if self._classes.shape != images.shape[:1] or self._classes.dtype != np.int64:
                     raise ValueError("it has not a class for each image")
         except (ValueError, KeyError, TypeError, EOFError) as error:
