@@ -18,7 +18,7 @@ from ddncodec.images import Picture, Pixels, fit
 from ddncodec.inputs import AnyImage, pixels_of_batch
 from ddncodec.latent import Latent
 from ddncodec.network.base import Generator
-from ddncodec.pixels import to_pixels, to_tensor
+from ddncodec.pixels import require_finite, to_pixels, to_tensor
 from ddncodec.weights import WeightsInfo, load_network
 
 
@@ -149,7 +149,7 @@ class Codec:
         Raises:
             UnknownWeights: As in `decode_batch`.
         """
-        return ((self._decode(latents) + 1) / 2).clamp(0, 1)
+        return ((require_finite(self._decode(latents)) + 1) / 2).clamp(0, 1)
 
     def _decode(self, latents: Sequence[Latent]) -> Tensor:
         """As the network has them, (N, 3, R, R) in [−1, 1] or slightly beyond."""
@@ -203,10 +203,15 @@ class Codec:
     def decode_streams(self, streams: Sequence[Stream], levels: int | None = None) -> list[Pixels]:
         """The images of streams at the network's resolution, which `to_picture` enlarges one by one.
 
-        Args, Raises: As in `to_pictures`.
+        Args:
+            streams: As in `to_pictures`.
+            levels: As in `to_pictures`.
 
         Returns:
             An image for each stream, R×R×3, uint8.
+
+        Raises:
+            UnknownWeights: As in `to_pictures`.
         """
         for stream in streams:
             self.info.check(stream)
@@ -220,6 +225,9 @@ class Codec:
         Args:
             stream: Says both.
             pixels: Its image as `decode_streams` gives it.
+
+        Returns:
+            The picture.
         """
         return Picture(fit(pixels, (stream.height, stream.width)), stream.icc)
 

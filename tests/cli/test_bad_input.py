@@ -309,6 +309,8 @@ def bad_tensors(good: bytes, path: Path) -> dict[str, bytes]:
         "missing": save({name: value for name, value in tensors.items() if name != key}, metadata),
         "extra": changed(surplus=torch.zeros(3)), "shape": changed(**{key: tensor.reshape(-1)}),
         "nan": changed(**{key: spoiled(float("nan"))}), "infinite": changed(**{key: spoiled(float("inf"))}),
+        "overflow": changed(**{key: tensor.double() * 1e300}),
+        "huge": save({name: value.float().sign() * 3e38 for name, value in tensors.items()}, metadata),
         "integers": changed(**{key: tensor.to(torch.int16)}), "booleans": changed(**{key: tensor > 0}),
         "float8": changed(**{key: tensor.to(torch.float8_e4m3fn)}),
         "complex": changed(**{key: tensor.to(torch.complex64)}),
