@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddncodec_cli import options
+from ddncodec_cli.jobs import tell_skipped
 
 if TYPE_CHECKING:
     import torch
@@ -109,6 +111,7 @@ def train(
     from torch.distributed import is_torchelastic_launched
 
     from ddncodec.codec import choose_device
+    from ddncodec.data import Packed
     from ddncodec.errors import OutputExists
     from ddncodec.training.distributed import join
     from ddncodec.training.trainer import STATE_FILE, Trainer
@@ -135,6 +138,8 @@ def train(
             wanted = _recipe(context, recipe)
             with _status(world.leads) as tell:
                 trainer = Trainer.create(out, wanted, world, tell)
+            if world.leads and isinstance(trainer.source, Packed):
+                tell_skipped(trainer.config.data, trainer.source.left_out + Counter(unreadable=trainer.source.skipped))
         stopped = _run(trainer)
         if stopped is not None and world.leads:
             typer.echo(f"stopped at step {trainer.step}; --resume {trainer.folder} goes on", err=True)

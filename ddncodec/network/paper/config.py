@@ -87,7 +87,7 @@ class SingleShotConfig:
             require(bool(stage.levels) and all(0 <= n <= MAX_LEVELS for n in stage.levels),
                      f"{where}: a block has 0 to {MAX_LEVELS} levels")
             last = stage.resolution
-        require_levels(self.levels)
+        require_levels(self.levels, self.resolution)
 
     @property
     def levels(self) -> int:
@@ -140,6 +140,11 @@ class SingleShotConfig:
         return sum(len(stage.levels) for stage in self.stages)
 
     @property
+    def uses(self) -> int:
+        """Once for each pixel of the last stage."""
+        return self.resolution**2
+
+    @property
     def largest(self) -> dict[str, tuple[int, ...]]:
         """The planes of each stage."""
         return {f"stages.{i}.planes": (stage.planes, stage.resolution**2) for i, stage in enumerate(self.stages)}
@@ -177,7 +182,7 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         _require_nodes(self.k, self.leak, self.chain_dropout)
         require_resolution(self.resolution)
-        require_levels(self.levels)
+        require_levels(self.levels, self.resolution)
         require(bool(self.widths) and all(1 <= width <= MAX_WIDTH for width in self.widths) and
                  self.resolution % 2 ** (len(self.widths) - 1) == 0,
                  f"a U-Net has widths of 1 to {MAX_WIDTH}, and halves the resolution after each")
@@ -205,6 +210,11 @@ class RecurrentConfig:
     def modules(self) -> int:
         """The residual blocks of the U-Net."""
         return len(self.widths)
+
+    @property
+    def uses(self) -> int:
+        """Once for each pixel and level."""
+        return self.levels * self.resolution**2
 
     @property
     def largest(self) -> dict[str, tuple[int, ...]]:
