@@ -121,7 +121,7 @@ def _refusals() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a hostile file is not to write on the terminal
             yield
-    except DdnError:
+    except (DdnError, MemoryError):  # which says nothing of the file
         raise
     except Image.DecompressionBombError:
         raise ImageSize(f"the image has more than {MAX_PIXELS:,} pixels") from None
