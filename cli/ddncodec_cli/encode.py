@@ -51,7 +51,7 @@ def encode(
     An image is fitted to the model's resolution, and comes back at its own size.
     """
     from ddncodec.container import Stream, to_bytes
-    from ddncodec.images import READ_SUFFIXES, Pixels, fit
+    from ddncodec.images import READ_SUFFIXES, Pixels
 
     failures = Failures()
     jobs = plan(inputs, *destination(output, output_dir), recursive, ".ddn",
@@ -60,14 +60,14 @@ def encode(
     codec = lazy_codec(lambda: info, device)
 
     def work(part: Sequence[Job]) -> None:
-        fitted: dict[Job, Pixels] = {}  # of a batch's pictures this alone is kept
+        fitted: dict[Job, Pixels] = {}  # of a batch's pictures no more is kept
         streams: dict[Job, Callable[[Latent], Stream]] = {}
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                picture = read_picture(job.source, keep_icc=keep_icc)
-                fitted[job] = fit(picture.pixels, info.config.resolution)
-                height, width = picture.pixels.shape[:2]
+                picture = read_picture(job.source, keep_icc=keep_icc, resolution=info.config.resolution)
+                fitted[job] = picture.pixels
+                height, width = picture.size
                 streams[job] = partial(Stream, width=width, height=height, weights_id=info.id, icc=picture.icc,
                                        comment=comment)
         if not fitted:

@@ -196,17 +196,17 @@ def read_bytes(source: Path, most: int) -> bytes:
         return file.read(most + 1)
 
 
-def read_picture(source: Path, *, keep_icc: bool = False) -> Picture:
-    """The picture in an input. Raises InputMissing, and what `images.read_picture` raises."""
+def read_picture(source: Path, *, keep_icc: bool = False, resolution: int | None = None) -> Picture:
+    """The picture in an input, as `images.read_picture` has it. Raises InputMissing, and what that raises."""
     from ddncodec import images
 
     with _opened(source) as file:
         if source != STANDARD and file.seekable():
-            return images.read_picture(file, keep_icc=keep_icc)
+            return images.read_picture(file, keep_icc=keep_icc, resolution=resolution)
         data = file.read(MAX_PIPE + 1)
         if len(data) > MAX_PIPE:
             raise UnreadableImage(f"a pipe that gives more than {MAX_PIPE:,} bytes")
-        return images.read_picture(BytesIO(data), keep_icc=keep_icc)
+        return images.read_picture(BytesIO(data), keep_icc=keep_icc, resolution=resolution)
 
 
 @contextmanager
