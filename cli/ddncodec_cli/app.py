@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ddncodec.errors import DdnError, OutputFailed
+from ddncodec.threads import share_cpu
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
@@ -55,6 +56,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and its kind's exit code."""
+    share_cpu()
     try:
         app()
     except DdnError as error:
