@@ -12,6 +12,7 @@ import typer
 
 from ddncodec.errors import DdnError, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
+from ddncodec.threads import share_cpu
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
@@ -62,6 +63,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and its kind's exit code."""
+    share_cpu()
     _open_streams()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as of a job behind & or nohup

@@ -71,11 +71,13 @@ class Generator(nn.Module):
     max_effort: the highest effort that `encode` knows.
     checkpoint_activations: in training, forget what the parts of `dense` computed and compute it again on the way
     back: less memory, more time.
+    refiner_alone: in training, of all parts only the refiner learns, and that from every image.
     """
 
     config: GeneratorConfig
     max_effort: int = GREEDY
     checkpoint_activations = False
+    refiner_alone = False
 
     @torch.no_grad()
     def encode(self, images: Tensor, levels: int | None = None, effort: int = GREEDY, condition: Tensor | None = None

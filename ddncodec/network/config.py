@@ -80,6 +80,11 @@ class GeneratorConfig(Protocol):
         ...
 
     @property
+    def refiner(self) -> tuple[int, ...]:
+        """Widths of the refiner, which can be trained alone; none where there is no refiner."""
+        ...
+
+    @property
     def bits(self) -> float:
         """L·log2 K, the size of a whole latent."""
         ...

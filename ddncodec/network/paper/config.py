@@ -59,6 +59,7 @@ class SingleShotConfig:
 
     generator: ClassVar[str] = "single-shot"
     layout: ClassVar[str] = "stages"
+    refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
     resolution: int
@@ -171,6 +172,7 @@ class RecurrentConfig:
     layout: ClassVar[str] = "widths"
     condition: ClassVar[Condition | None] = None
     classes: ClassVar[int] = 1
+    refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
     levels: int

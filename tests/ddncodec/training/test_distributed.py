@@ -111,7 +111,8 @@ def test_processes_end_with_the_weights_of_one(
     if device == "cuda" and torch.cuda.device_count() < processes:
         pytest.skip("too few GPUs")  # NCCL takes one for each process
     train = TrainConfig(data=str(photos), steps=10, batch=12, warmup=2, start_images=48, head_steps=2, augment=0.5,
-                        couple_images=40, couple_at=0.5, validation_images=3, validate_every=5, lr=1e-3)
+                        couple_images=40, couple_at=0.5, validation_images=3, validate_every=5, lr=1e-3,
+                        refiner_steps=5 if network is PRINCIPAL else 0)
     (tmp_path / "recipe.toml").write_text(Recipe(network, replace(train, accumulate=accumulate)).to_toml())
     (tmp_path / "worker.py").write_text(WORKER)
     with torchrun(processes, "--standalone", "worker.py", str(processes), device, cwd=tmp_path) as job:
@@ -130,7 +131,7 @@ def test_processes_end_with_the_weights_of_one(
         torch.testing.assert_close(ranks[0][name].cpu(), tensor, rtol=1e-3, atol=1e-4, msg=name)
     logs = [[json.loads(line) for line in (tmp_path / name / LOG_FILE).read_text().splitlines()]
             for name in ("job", "alone")]
-    assert len(logs[0]) == len(logs[1]) == 2
+    assert len(logs[0]) == len(logs[1]) == (train.steps + train.refiner_steps) // 5
     for job_line, line in zip(*logs, strict=True):
         for fact in ("psnr", "loss", "usage"):
             assert job_line[fact] == pytest.approx(line[fact], rel=1e-3), fact
