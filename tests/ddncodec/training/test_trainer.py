@@ -108,7 +108,7 @@ def test_training_lowers_the_loss(network: SingleShotConfig, config: TrainConfig
 
 @pytest.fixture
 def principal(config: TrainConfig) -> Recipe:
-    """All phases: eight steps, coupled after half of them, and then four of the refiner alone; gradients are clipped."""
+    """All phases: eight steps, coupled after half of them, then four of the refiner alone; gradients are clipped."""
     return Recipe(PRINCIPAL, replace(config, head_steps=3, couple_images=40, couple_at=0.5, augment=0.5,
                                      refiner_steps=4, clip=0.001))
 
