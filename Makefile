@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check docs bench bench-train faces benchmarks guided clean help
+.PHONY: demo test fuzz check docs bench bench-train faces benchmarks guided clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed-dev      ## run the tests
 	$(BIN)/python -m pytest
+
+fuzz: SECONDS = 60               ## damage image files and streams at random, SECONDS (60) for each test, about 15 tests
+fuzz: $(VENV)/installed-dev
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz
 
 check: $(VENV)/installed-dev     ## lint, type-check, and check which module imports which
 	$(BIN)/ruff check .

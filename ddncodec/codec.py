@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 
 import numpy as np
@@ -17,8 +18,19 @@ from ddncodec.images import Picture, Pixels, fit
 from ddncodec.inputs import AnyImage, pixels_of_batch
 from ddncodec.latent import Latent
 from ddncodec.network.base import Generator
-from ddncodec.pixels import to_pixels, to_tensor
+from ddncodec.pixels import require_finite, to_pixels, to_tensor
 from ddncodec.weights import WeightsInfo, load_network
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise what torch raises where it cannot allocate as a MemoryError, as Python does."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" in str(error) or "can't allocate memory" in str(error):
+            raise MemoryError from None
+        raise
 
 
 class Codec:
@@ -81,6 +93,7 @@ class Codec:
         """The image of a latent; see `decode_batch`."""
         return self.decode_batch([latent])[0]
 
+    @_memory_errors()
     def encode_batch(self, images: Iterable[AnyImage], levels: int | None = None, effort: int | None = None
                      ) -> list[Latent]:
         """The latents of images.
@@ -109,6 +122,7 @@ class Codec:
         indices = self.network.encode(to_tensor(np.stack(fitted)).to(self.device), levels, effort)
         return Latent.from_tensor(indices, self.k)
 
+    @_memory_errors()
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
         """The images of latents.
 
@@ -135,7 +149,7 @@ class Codec:
         Raises:
             UnknownWeights: As in `decode_batch`.
         """
-        return ((self._decode(latents) + 1) / 2).clamp(0, 1)
+        return ((require_finite(self._decode(latents)) + 1) / 2).clamp(0, 1)
 
     def _decode(self, latents: Sequence[Latent]) -> Tensor:
         """As the network has them, (N, 3, R, R) in [−1, 1] or slightly beyond."""
@@ -168,7 +182,7 @@ class Codec:
         Raises:
             AbsurdSize: The picture is larger than a file may say.
         """
-        height, width = picture.pixels.shape[:2]
+        height, width = picture.size
         return Stream(latent, width, height, self.info.id, picture.icc, comment)
 
     def to_pictures(self, streams: Sequence[Stream], levels: int | None = None) -> list[Picture]:
@@ -184,12 +198,38 @@ class Codec:
         Raises:
             UnknownWeights: A stream was made with other weights.
         """
+        return [self.to_picture(*pair) for pair in zip(streams, self.decode_streams(streams, levels), strict=True)]
+
+    def decode_streams(self, streams: Sequence[Stream], levels: int | None = None) -> list[Pixels]:
+        """The images of streams at the network's resolution, which `to_picture` enlarges one by one.
+
+        Args:
+            streams: As in `to_pictures`.
+            levels: As in `to_pictures`.
+
+        Returns:
+            An image for each stream, R×R×3, uint8.
+
+        Raises:
+            UnknownWeights: As in `to_pictures`.
+        """
         for stream in streams:
             self.info.check(stream)
-        latents = [stream.latent if levels is None else stream.latent.prefix(min(levels, stream.latent.levels))
-                   for stream in streams]
-        return [Picture(fit(pixels, (stream.height, stream.width)), stream.icc)
-                for pixels, stream in zip(self.decode_batch(latents), streams, strict=True)]
+        return self.decode_batch([stream.latent if levels is None else
+                                  stream.latent.prefix(min(levels, stream.latent.levels)) for stream in streams])
+
+    @staticmethod
+    def to_picture(stream: Stream, pixels: Pixels) -> Picture:
+        """The picture of a stream at the size and in the profile of its original.
+
+        Args:
+            stream: Says both.
+            pixels: Its image as `decode_streams` gives it.
+
+        Returns:
+            The picture.
+        """
+        return Picture(fit(pixels, (stream.height, stream.width)), stream.icc)
 
 
 def load_model(name_or_path: str | PathLike[str] = zoo.DEFAULT, device: str = "auto") -> Codec:
@@ -215,6 +255,7 @@ def load_model(name_or_path: str | PathLike[str] = zoo.DEFAULT, device: str = "a
     return load_weights(zoo.find(name_or_path), device)
 
 
+@_memory_errors()
 def load_weights(info: WeightsInfo, device: str = "auto") -> Codec:
     """`load_model` for weights that are found already."""
     chosen = choose_device(device)

@@ -37,7 +37,7 @@ _ID_BYTES = 4
 _CRC_BYTES = 4
 _ZSTD_LEVEL = 19
 _MAX_PAYLOAD = -(-packed_bits(MAX_K, MAX_LEVELS) // 8)
-_MAX_FILE = 8 + 5 * _VARINT_BYTES + MAX_METADATA + _MAX_PAYLOAD + _CRC_BYTES
+MAX_FILE = 8 + 5 * _VARINT_BYTES + MAX_METADATA + _MAX_PAYLOAD + _CRC_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def read(file: BinaryIO) -> Stream:
     Raises:
         DdnError: The kind that docs/format.md gives for each defect, the first in its order.
     """
-    data = file.read(_MAX_FILE + 1)
+    data = file.read(MAX_FILE + 1)
     cursor = _Cursor(data)
 
     magic = data[: len(MAGIC)]

@@ -4,11 +4,19 @@ Each kind has an exit code of its own, stable across releases (docs/format.md li
 is the family's, code 2 the command line's usage error.
 """
 
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Self
 
 
 class DdnError(Exception):
     """Anything ddncodec refuses, of a kind of `ddncodec.errors`; its text is one line, meant for people.
+
+    Args:
+        reason: What is wrong.
+        name: The file that it is about, if it is about one; the text then begins with it.
+
+    Both are attributes.
 
     Examples:
         >>> import ddncodec
@@ -20,6 +28,14 @@ class DdnError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, reason: str, name: object = None) -> None:
+        super().__init__(reason if name is None else f"{name}: {reason}")
+        self.reason, self.name = reason, name
+
+    def of(self, name: object) -> Self:
+        """The same error as one about a file, which its text names once."""
+        return self if str(self.name) == str(name) else type(self)(str(self), name)
 
 
 # The .ddn container (3-19).
@@ -146,6 +162,21 @@ class OutputFailed(DdnError):
     """The output cannot be written: read-only, disk full, not allowed."""
 
     exit_code = 42
+
+
+class OutOfMemory(DdnError):
+    """There is not enough memory for the input."""
+
+    exit_code = 43
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Within the block a MemoryError becomes an OutOfMemory."""
+    try:
+        yield
+    except MemoryError:
+        raise OutOfMemory("there is not enough memory for it") from None
 
 
 # Training (50-59).

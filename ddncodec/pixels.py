@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ddncodec.errors import BadCheckpoint
 from ddncodec.images import Pixels
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -17,9 +18,16 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 
 def to_pixels(images: Tensor) -> Pixels:
-    """Inverse of `to_tensor`, after clipping and rounding."""
-    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """Inverse of `to_tensor`, after clipping and rounding. Raises BadCheckpoint as `require_finite` does."""
+    pixels = ((require_finite(images).float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def require_finite(images: Tensor) -> Tensor:
+    """The images that a network drew. Raises BadCheckpoint for numbers that are not finite: its weights are broken."""
+    if not images.isfinite().all():
+        raise BadCheckpoint("the weights give a picture that is not of finite numbers")
+    return images
 
 
 def downsample(images: Tensor, side: int) -> Tensor:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddncodec.container import Stream
-from ddncodec.errors import BadCheckpoint, UnknownWeights
+from ddncodec.errors import BadCheckpoint, NotFinite, UnknownWeights
 from ddncodec.files import atomic_write, open_input
 from ddncodec.latent import Latent
 from ddncodec.network.config import GeneratorConfig
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT = "ddncodec-weights-1"
 MAX_HEADER = 16 * 2**20
+MAX_WORK = 2**44  # multiplications to decode an image: some minutes
 ID_BYTES = 4
 
 
@@ -61,16 +63,19 @@ def read_info(path: Path) -> WeightsInfo:
     with open_input(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if not 2 <= size <= MAX_HEADER:
-            raise BadCheckpoint(f"{path} is not a safetensors file")
+            raise BadCheckpoint("not a safetensors file", path)
         try:
             header = json.loads(file.read(size))
             metadata = header.pop("__metadata__")
             marks = metadata["format"], metadata["name"], metadata["config"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise BadCheckpoint(f"{path} is not a checkpoint of ddncodec") from None
+            raise BadCheckpoint("not a checkpoint of ddncodec", path) from None
         if marks[0] != FORMAT or not all(isinstance(mark, str) for mark in marks):
-            raise BadCheckpoint(f"{path} is not a checkpoint of ddncodec")
-        config = config_from_json(marks[2])
+            raise BadCheckpoint("not a checkpoint of ddncodec", path)
+        try:
+            config = config_from_json(marks[2])
+        except BadCheckpoint as error:
+            raise error.of(path) from None
         digest = hashlib.sha256(config.to_json().encode())
         digest.update(json.dumps(header, sort_keys=True).encode())
         while chunk := file.read(2**20):
@@ -79,11 +84,16 @@ def read_info(path: Path) -> WeightsInfo:
 
 
 def save_network(path: Path, network: Generator, name: str) -> None:
-    """Write a network's state in half precision; `load_network` is the inverse, up to rounding. Overwrites."""
+    """Write a network's state in half precision; `load_network` is the inverse, up to rounding. Overwrites.
+
+    Raises NotFinite where a value is beyond half precision.
+    """
     from safetensors.torch import save
 
     tensors = {key: (_shares(value) if key.endswith(".usage") else value).half().contiguous()
                for key, value in network.state_dict().items() if _kept(key, network.config)}
+    if beyond := [key for key, value in tensors.items() if not value.isfinite().all()]:
+        raise NotFinite(f"{beyond[0]} holds values beyond half precision", path)
     metadata = {"format": FORMAT, "name": name, "config": network.config.to_json()}
     with atomic_write(path, overwrite=True) as file:
         file.write(save(tensors, metadata))
@@ -92,37 +102,78 @@ def save_network(path: Path, network: Generator, name: str) -> None:
 def load_network(info: WeightsInfo) -> Generator:
     """The network of a weights file, in float32 and evaluation mode, on the CPU.
 
-    Raises BadCheckpoint where a tensor is missing, unknown, of a wrong shape or type, or not finite.
+    Raises BadCheckpoint where a tensor is missing, unknown, of a wrong shape or type, or not finite in float32; where
+    the network would take too long for an image, or draws none of finite numbers.
     """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from ddncodec.network.condition import condition_of
+    from ddncodec.pixels import require_finite
+
+    config = info.config
     try:
         tensors = load_file(info.path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BadCheckpoint(f"{info.path}: {error}") from None
-    # The layout takes memory and time: not more than the file can fill.
-    if info.config.modules > len(tensors) or any(
-            name not in tensors or tensors[name].shape != shape for name, shape in info.config.largest.items()):
-        raise BadCheckpoint(f"{info.path}: its tensors are not those of its configuration")
+    except OSError as error:
+        raise BadCheckpoint(f"cannot be read: {error.strerror}", info.path) from None
+    except (SafetensorError, ValueError) as error:
+        raise BadCheckpoint(str(error), info.path) from None
+    try:
+        network = lay_out(config, tensors, lambda key: _kept(key, config))
+        require_work(config, sum(tensor.numel() for tensor in tensors.values()))
+        state = {}
+        for key, tensor in tensors.items():
+            if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+                raise BadCheckpoint(f"{key} holds no numbers of 16 bits or more")
+            state[key] = tensor.float()
+            if not state[key].isfinite().all():
+                raise BadCheckpoint(f"{key} holds values that are not finite numbers")
+            if key.endswith(".usage") and (tensor < 0).any():
+                raise BadCheckpoint(f"{key} holds shares below zero")
+        usage = {key: torch.zeros(value.shape) for key, value in network.state_dict().items() if key not in state}
+        network.load_state_dict(state | usage, assign=True)
+        network.requires_grad_(False).eval()
+        image = torch.zeros(1, 3, config.resolution, config.resolution)
+        picks = torch.zeros(1, config.levels, dtype=torch.int64)
+        require_finite(network.decode(picks, condition_of(config.condition, image, picks[0, :1])))
+    except BadCheckpoint as error:
+        raise error.of(info.path) from None
+    return network
+
+
+def lay_out(config: GeneratorConfig, tensors: Mapping[str, Tensor], has: Callable[[str], bool]) -> Generator:
+    """The network of a configuration on the meta device, if these tensors can be its state.
+
+    Args:
+        config: Not trusted: it may promise more than the tensors hold, and a layout takes memory and time.
+        tensors: By name.
+        has: Which names of the network's state are to be there.
+
+    Raises:
+        BadCheckpoint: A tensor is missing, unknown or of another shape.
+    """
+    import torch
+
+    if config.modules > len(tensors) or any(
+            name not in tensors or tensors[name].shape != shape for name, shape in config.largest.items()):
+        raise BadCheckpoint("its tensors are not those of its configuration")
     with torch.device("meta"):
-        network = build(info.config)
-    expected = {key: value for key, value in network.state_dict().items() if _kept(key, info.config)}
+        network = build(config)
+    expected = {key: value for key, value in network.state_dict().items() if has(key)}
     for key in sorted(expected.keys() | tensors.keys()):
         if key not in tensors or key not in expected:
-            raise BadCheckpoint(f"{info.path}: {'missing' if key in expected else 'unknown'} tensor {key}")
-        tensor = tensors[key]
-        if tensor.shape != expected[key].shape:
-            raise BadCheckpoint(f"{info.path}: {key} has shape {tuple(tensor.shape)}, "
-                                f"not {tuple(expected[key].shape)}")
-        if not tensor.is_floating_point() or tensor.dtype.itemsize < 2 or not tensor.isfinite().all():
-            raise BadCheckpoint(f"{info.path}: {key} holds values that are not finite numbers")
-        if key.endswith(".usage") and (tensor < 0).any():
-            raise BadCheckpoint(f"{info.path}: {key} holds shares below zero")
-    usage = {key: torch.zeros(value.shape) for key, value in network.state_dict().items() if key not in expected}
-    network.load_state_dict({key: value.float() for key, value in tensors.items()} | usage, assign=True)
-    return network.requires_grad_(False).eval()
+            raise BadCheckpoint(f"{'missing' if key in expected else 'unknown'} tensor {key}")
+        if tensors[key].shape != expected[key].shape:
+            raise BadCheckpoint(f"{key} has shape {tuple(tensors[key].shape)}, not {tuple(expected[key].shape)}")
+    return network
+
+
+def require_work(config: GeneratorConfig, weights: int) -> None:
+    """Raise BadCheckpoint where so many weights of a configuration would take too long for an image."""
+    if weights * config.uses > MAX_WORK:
+        raise BadCheckpoint(f"an image takes up to {weights * config.uses:.1e} multiplications; "
+                            f"the limit is {MAX_WORK:.1e}")
 
 
 def _kept(key: str, config: GeneratorConfig) -> bool:

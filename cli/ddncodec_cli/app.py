@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from ddncodec.errors import DdnError, OutputFailed
+from ddncodec.errors import DdnError, OutputFailed, memory_errors
+from ddncodec.files import discard_temporaries, set_sync
+from ddncodec.threads import share_cpu
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
@@ -49,22 +54,48 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    sync: Annotated[
+        bool, typer.Option("--sync/--no-sync", help="Wait until outputs are on the disk and survive a power cut.")
+    ] = True,
 ) -> None:
-    pass
+    set_sync(sync)
 
 
 def main() -> None:
     """Run the command line; a refusal is one line on stderr and its kind's exit code."""
+    share_cpu()
+    _open_streams()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as of a job behind & or nohup
+            signal.signal(number, _stop)
     try:
-        app()
+        with memory_errors():
+            app()
     except DdnError as error:
         complain(str(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
-        sys.exit(1)
     except OSError as error:  # standard output is full, say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered, which would fail again at the exit
+        if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            sys.exit(1)
         complain(f"{error.filename or 'standard input or output'}: {error.strerror}")
         sys.exit(OutputFailed.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+
+def _open_streams() -> None:
+    """Make the standard streams refuse what they cannot do, and show what they cannot encode as escapes."""
+    for number, mode in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: its number would go to the next file opened, for libraries to write warnings into
+            os.open(os.devnull, mode)  # gets the lowest free number
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    """Handle a signal that ends the program: exit as a shell would say of it, and leave nothing half-written."""
+    discard_temporaries()  # here, since the exit may begin anywhere, between a file's creation and what cleans up too
+    sys.exit(128 + number)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec.network.config import CLASS
-from ddncodec_cli.jobs import read_pixels
+from ddncodec_cli.jobs import path_of, read_picture
 
 if TYPE_CHECKING:
     from ddncodec.images import Pixels
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Label = Annotated[int | None, typer.Option("--class", min=0, help="For a model that is told a class.")]
 Image = Annotated[
-    Path | None, typer.Option("--condition", help="For a model that is told grey or edges: an image.")
+    Path | None, typer.Option("--condition", parser=path_of, help="For a model that is told grey or edges: an image.")
 ]
 
 
@@ -26,7 +26,7 @@ def read_condition(info: WeightsInfo, label: int | None, image: Path | None) -> 
     Raises BadParameter where the model is given what it does not take, or not what it does.
     """
     condition = info.config.condition
-    pixels = read_pixels(image) if image is not None else None
+    pixels = read_picture(image).pixels if image is not None else None
     kind = condition.kind if condition else None
     if (label is not None, image is not None) != (kind == CLASS, kind not in (CLASS, None)):
         wants = {CLASS: "--class", None: "neither --class nor --condition"}.get(kind, "--condition")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec_cli import options
-from ddncodec_cli.jobs import printable
+from ddncodec_cli.jobs import counted, printable
 
 if TYPE_CHECKING:
     from ddncodec.data.pictures import Entry
@@ -41,9 +41,10 @@ def check(
     unreadable: list[dict[str, str]] = []
     grey = code = 0
     classes: Counter[int] = Counter()
-    for name, content, label in _watched(pictures(data)):
+    skipped: Counter[str] = Counter()
+    for name, content, label in _watched(pictures(data, skipped)):
         if isinstance(content, DdnError):
-            unreadable.append({"name": name, "reason": str(content)})
+            unreadable.append({"name": name, "reason": content.reason})
             code = code or content.exit_code
             continue
         height, width = content.shape[:2]
@@ -57,7 +58,8 @@ def check(
     ends = [f"{width}×{height}" for width, height in (min(sizes, key=prod), max(sizes, key=prod))] if sizes else []
     facts = {"images": sizes.total(), "grey": grey, "colour": sizes.total() - grey,
              "classes": dict(sorted(classes.items())), "sizes": by_count,
-             "smallest_and_largest": ends, "duplicates": duplicates, "unreadable": unreadable}
+             "smallest_and_largest": ends, "duplicates": duplicates, "unreadable": unreadable,
+             "skipped": skipped}
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -68,6 +70,8 @@ def check(
             typer.echo(f"{len(classes)} classes of {min(classes.values()):,} to {max(classes.values()):,}")
         typer.echo(f"{sum(map(len, duplicates)) - len(duplicates):,} duplicates")
         _list(" = ".join(group) for group in duplicates)
+        if skipped:
+            typer.echo(f"skipped: {counted(skipped)}")
         typer.echo(f"{len(unreadable):,} unreadable")
         _list("{name}: {reason}".format(**entry) for entry in unreadable)
     raise typer.Exit(code)

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddncodec_cli import options
-from ddncodec_cli.jobs import STANDARD, Failures, Job, in_batches, lazy_codec, plan, read, require_free, write
+from ddncodec_cli.jobs import (
+    Failures,
+    Job,
+    Outputs,
+    destination,
+    halved,
+    image_format,
+    in_batches,
+    lazy_codec,
+    made,
+    plan,
+    read_bytes,
+    require_free,
+)
 from ddncodec_cli.weights import weights_of
 
 if TYPE_CHECKING:
@@ -36,14 +50,13 @@ def decode(
     The output's suffix decides its format: png, webp, bmp, tiff, ppm or jpg; standard output is PNG.
     """
     from ddncodec import container
-    from ddncodec.images import format_of, write_picture
+    from ddncodec.images import write_picture
 
     failures = Failures()
-    jobs = plan(inputs, output, output_dir, recursive, ".png", lambda p: p.suffix.lower() == ".ddn", failures)
-    try:
-        image_format = "PNG" if output in (None, STANDARD) else format_of(output)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    output_file, output_dir = destination(output, output_dir)
+    jobs = plan(inputs, output_file, output_dir, recursive, ".png",
+                lambda name: Path(name).suffix.lower() == ".ddn", failures)
+    kind = image_format(output_file)
 
     @cache
     def codec(weights_id: bytes) -> Codec:
@@ -54,17 +67,18 @@ def decode(
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                with read(job.source) as file:
-                    stream = container.read(file)
+                stream = container.from_bytes(read_bytes(job.source, container.MAX_FILE))
                 codec(stream.weights_id).info.check(stream)
                 by_weights[stream.weights_id][job] = stream
         for weights_id, streams in by_weights.items():
-            pictures = codec(weights_id).to_pictures(list(streams.values()), levels)
-            for job, picture in zip(streams, pictures, strict=True):
-                with failures.guard(job.source):
-                    data = BytesIO()
-                    write_picture(picture, data, image_format)
-                    write(job.target, data.getvalue(), force)
+            ours = codec(weights_id)
+            images = halved(list(streams.values()), partial(ours.decode_streams, levels=levels))
+            with Outputs(force, failures.guard) as outputs:
+                for (job, stream), pixels in zip(streams.items(), images, strict=True):
+                    with failures.guard(job.source):
+                        data = BytesIO()
+                        write_picture(ours.to_picture(stream, made(pixels)), data, kind)
+                        outputs.write(*job, data.getbuffer())
 
     in_batches(jobs, work)
     raise typer.Exit(failures.exit_code)

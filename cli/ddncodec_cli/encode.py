@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddncodec import zoo
 from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec_cli import options
-from ddncodec_cli.jobs import Failures, Job, in_batches, lazy_codec, plan, read, require_free, write
+from ddncodec_cli.jobs import (
+    Failures,
+    Job,
+    Outputs,
+    destination,
+    halved,
+    in_batches,
+    lazy_codec,
+    made,
+    plan,
+    read_picture,
+    require_free,
+)
+
+if TYPE_CHECKING:
+    from ddncodec.latent import Latent
 
 
 def encode(
@@ -33,29 +50,36 @@ def encode(
 
     An image is fitted to the model's resolution, and comes back at its own size.
     """
-    from ddncodec import container
-    from ddncodec.images import READ_SUFFIXES, Picture, read_picture
+    from ddncodec.container import Stream, to_bytes
+    from ddncodec.images import READ_SUFFIXES, Pixels
 
     failures = Failures()
-    jobs = plan(inputs, output, output_dir, recursive, ".ddn", lambda p: p.suffix.lower() in READ_SUFFIXES, failures)
-    codec = lazy_codec(lambda: zoo.find(model), device)
+    jobs = plan(inputs, *destination(output, output_dir), recursive, ".ddn",
+                lambda name: Path(name).suffix.lower() in READ_SUFFIXES, failures)
+    info = zoo.find(model)
+    codec = lazy_codec(lambda: info, device)
 
     def work(part: Sequence[Job]) -> None:
-        pictures: dict[Job, Picture] = {}
+        fitted: dict[Job, Pixels] = {}  # of a batch's pictures no more is kept
+        streams: dict[Job, Callable[[Latent], Stream]] = {}
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                with read(job.source) as file:
-                    pictures[job] = read_picture(file, keep_icc=keep_icc)
-        if not pictures:
+                picture = read_picture(job.source, keep_icc=keep_icc, resolution=info.config.resolution)
+                fitted[job] = picture.pixels
+                height, width = picture.size
+                streams[job] = partial(Stream, width=width, height=height, weights_id=info.id, icc=picture.icc,
+                                       comment=comment)
+        if not fitted:
             return
         try:
-            latents = codec().encode_batch([picture.pixels for picture in pictures.values()], levels, effort)
+            latents = halved(list(fitted.values()), lambda images: codec().encode_batch(images, levels, effort))
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-        for (job, picture), latent in zip(pictures.items(), latents, strict=True):
-            with failures.guard(job.source):
-                write(job.target, container.to_bytes(codec().to_stream(picture, latent, comment)), force)
+        with Outputs(force, failures.guard) as outputs:
+            for job, latent in zip(fitted, latents, strict=True):
+                with failures.guard(job.source):
+                    outputs.write(*job, to_bytes(streams[job](made(latent))))
 
     in_batches(jobs, work)
     raise typer.Exit(failures.exit_code)

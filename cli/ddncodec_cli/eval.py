@@ -15,7 +15,7 @@ import typer
 from ddncodec import zoo
 from ddncodec.errors import MissingExtra
 from ddncodec_cli import options
-from ddncodec_cli.jobs import complain, lazy_codec
+from ddncodec_cli.jobs import complain, lazy_codec, tell_skipped
 
 EXTRA = ("pytorch_msssim", "bjontegaard", "matplotlib", "imagecodecs")
 
@@ -33,7 +33,9 @@ def evaluate(
     budget: Annotated[
         list[int] | None, typer.Option(min=1, help="Bytes of a whole file; several times. By default 80 to 320.")
     ] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="Compare with this one alone; several times.")] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help="Compare with this one alone, named as in the tables; several times.")
+    ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Take the first N images.")] = None,
     curve_images: Annotated[int, typer.Option(min=1, help="Images that have their PSNR after every level.")] = 8,
     inception: Annotated[Path | None, typer.Option(help="TorchScript InceptionV3, for rFID.")] = None,
@@ -62,12 +64,15 @@ def evaluate(
     from ddncodec.evaluation.output import write
 
     known = [one.name for one in PEERS]
-    if unknown := [name for name in peer or [] if name not in known]:
+    names = {alias.casefold(): one.name for one in PEERS for alias in (one.label, one.name)}
+    if unknown := [name for name in peer or [] if name.casefold() not in names]:
         raise typer.BadParameter(f"no peer is named {unknown[0]}; known: {', '.join(known)}")
     loaded = load(data, codec.resolution, images)
     for name, error in loaded.unreadable.items():
-        complain(f"{name}: {error}")
-    settings = Settings(tuple(sorted(set(budget or BUDGETS))), tuple(peer or known), curve_images, inception, lpips)
+        complain(str(error.of(name)))
+    tell_skipped(data, loaded.skipped)
+    peers = tuple(names[name.casefold()] for name in peer or known)
+    settings = Settings(tuple(sorted(set(budget or BUDGETS))), peers, curve_images, inception, lpips)
     with _bars() as begin:
         results, pictures = Evaluation(codec, loaded, settings, out, begin).run()
     write(results, pictures, out)

@@ -12,7 +12,7 @@ import typer
 
 from ddncodec import zoo
 from ddncodec_cli import conditions, options
-from ddncodec_cli.jobs import lazy_codec, read_pixels
+from ddncodec_cli.jobs import lazy_codec, path_of, read_picture
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Given:
     kind: str
     source: Path
     image: Pixels | None
+    mask_source: Path | None
     mask: Pixels | None
     weight: float
     noise: float
@@ -77,7 +78,8 @@ def guide(
     for one in parsed:
         if one.kind == "super-resolution" and one.image is not None and max(one.image.shape[:2]) > side:
             raise typer.BadParameter(f"{one.source} is larger than the {side}×{side} of {info.name}")
-    results = Results(output, n, info, save_latent, force)
+    inputs = [condition, *(path for one in parsed for path in (one.source, one.mask_source))]
+    results = Results(output, n, info, save_latent, force, inputs)
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 
@@ -104,8 +106,9 @@ def parse(text: str) -> Given:
     label = values.get("class", "0")
     if not label.isdecimal():
         raise typer.BadParameter(f"a class is a whole number, not {label!r}")
-    return Given(kind, Path(source), read_pixels(Path(source)) if kind in IMAGES else None,
-                read_pixels(Path(values["mask"])) if "mask" in values else None,
+    mask = path_of(values["mask"]) if "mask" in values else None
+    return Given(kind, path_of(source), read_picture(path_of(source)).pixels if kind in IMAGES else None,
+                mask, read_picture(mask).pixels if mask else None,
                 _positive("weight", values.get("weight", "1")), _positive("noise", values.get("noise", "25")),
                 int(label), values.get("text", ""), values.get("architecture", "ViT-B-32"))
 

@@ -10,7 +10,7 @@ import typer
 
 from ddncodec import container, zoo
 from ddncodec_cli import options
-from ddncodec_cli.jobs import Failures, printable, read
+from ddncodec_cli.jobs import Failures, printable, read_bytes
 
 
 def info(files: options.Streams, as_json: options.Json = False) -> None:
@@ -29,9 +29,8 @@ def info(files: options.Streams, as_json: options.Json = False) -> None:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    with read(path) as file:
-        stream = container.read(file)
-        size = file.tell()
+    data = read_bytes(path, container.MAX_FILE)
+    size, stream = len(data), container.from_bytes(data)
     latent = stream.latent
     model = next((known for known in zoo.shipped() if known.id == stream.weights_id), None)
     return {

@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-Inputs = Annotated[list[Path], typer.Argument(help="Files or, with -r, directories; - is standard input.")]
-Streams = Annotated[list[Path], typer.Argument(help=".ddn files; - is standard input.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="Output file; - is standard output.")]
+from ddncodec_cli.jobs import path_of
+
+Inputs = Annotated[
+    list[Path], typer.Argument(parser=path_of, help="Files or, with -r, directories; - is standard input.")
+]
+Streams = Annotated[list[Path], typer.Argument(parser=path_of, help=".ddn files; - is standard input.")]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="PATH",
+                             help="Output file, or directory if it ends in /; - is standard output.")
+]
 OutputDir = Annotated[Path | None, typer.Option(help="Directory for the outputs of several inputs.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Take the files below directories.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
 from math import ceil
@@ -14,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec.errors import UnknownWeights
-from ddncodec_cli.jobs import BATCH, STANDARD, in_batches, require_free, write
+from ddncodec.files import is_special
+from ddncodec_cli.jobs import (
+    BATCH,
+    STANDARD,
+    Outputs,
+    identities,
+    image_format,
+    in_batches,
+    path_of,
+    require_free,
+    require_other,
+)
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -25,7 +37,8 @@ if TYPE_CHECKING:
 Count = Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many images.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of chance: the same seed, the same images.")]
 Output = Annotated[
-    Path, typer.Option("-o", "--output", help="A picture or a grid; without a suffix a folder; - is a pipe.")
+    str, typer.Option("-o", "--output", metavar="PATH",
+                      help="A picture or a grid; without a suffix or with a / at its end a folder; - is a pipe.")
 ]
 SaveLatent = Annotated[
     bool, typer.Option("--save-latent", help="Write each image's .ddn beside it: decoding it gives the image.")
@@ -38,22 +51,22 @@ class Results:
     Raises OutputExists; UnknownWeights where latents are to be saved that a .ddn file cannot hold.
     """
 
-    def __init__(self, output: Path, count: int, info: WeightsInfo, save_latent: bool, force: bool) -> None:
-        from ddncodec.images import format_of
-
-        self._output, self._count, self._force, self._save_latent = output, count, force, save_latent
-        self._folder = output != STANDARD and (isdir(output) or not output.suffix)
-        try:
-            self._format = "PNG" if self._folder or output == STANDARD else format_of(output)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
+    def __init__(self, output: str, count: int, info: WeightsInfo, save_latent: bool, force: bool,
+                 inputs: Iterable[Path | None]) -> None:
+        self._output = path_of(output)
+        self._folder = output.endswith(os.sep) or isdir(output) or not (
+            self._output == STANDARD or self._output.suffix or is_special(self._output))
+        self._format = image_format(None if self._folder else self._output)
+        self._count, self._force, self._save_latent = count, force, save_latent
         if save_latent and info.config.condition is not None:
             raise UnknownWeights(f"{info.name} is told each image's {info.config.condition.kind}, which a .ddn file "
                                  "does not hold: its latents cannot be saved")
-        if save_latent and not self._folder and (count > 1 or output == STANDARD):
+        if save_latent and not self._folder and (count > 1 or self._output == STANDARD):
             raise typer.BadParameter("--save-latent of several images wants a folder: -o without a suffix")
+        read = identities(path for path in inputs if path)
         for index in range(count if self._folder else 1):
             for target in (self._picture(index), self._latent(index)) if save_latent else (self._picture(index),):
+                require_other(target, read)
                 require_free(target, force)
 
     def _picture(self, index: int) -> Path:
@@ -72,25 +85,30 @@ class Results:
 
         shown = []
 
-        def save(target: Path, pixels: Pixels) -> None:
+        def save(outputs: Outputs, target: Path, pixels: Pixels) -> None:
             data = BytesIO()
             write_picture(Picture(pixels), data, self._format)
-            write(target, data.getvalue(), self._force)
+            outputs.write(target, target, data.getbuffer())
 
         def work(part: Sequence[int]) -> None:
-            for index, image in zip(part, drawn(part[0], len(part)), strict=True):
-                if self._folder:
-                    save(self._picture(index), image.pixels)
-                else:
-                    shown.append(image.pixels)
-                if self._save_latent:
-                    stream = codec.to_stream(Picture(image.pixels), image.latent)
-                    write(self._latent(index), container.to_bytes(stream), self._force)
+            with self._outputs() as outputs:
+                for index, image in zip(part, drawn(part[0], len(part)), strict=True):
+                    if self._folder:
+                        save(outputs, self._picture(index), image.pixels)
+                    else:
+                        shown.append(image.pixels)
+                    if self._save_latent:
+                        target, stream = self._latent(index), codec.to_stream(Picture(image.pixels), image.latent)
+                        outputs.write(target, target, container.to_bytes(stream))
 
         with _waiting(sys.stderr.isatty() and self._count <= BATCH):
             in_batches(range(self._count), work)
         if shown:
-            save(self._output, grid(shown, ceil(len(shown) ** 0.5)))
+            with self._outputs() as outputs:
+                save(outputs, self._output, grid(shown, ceil(len(shown) ** 0.5)))
+
+    def _outputs(self) -> Outputs:
+        return Outputs(self._force, lambda target: nullcontext())
 
 
 def _waiting(shown: bool) -> AbstractContextManager[object]:

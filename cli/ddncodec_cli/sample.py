@@ -9,7 +9,7 @@ import typer
 
 from ddncodec import zoo
 from ddncodec_cli import conditions, options
-from ddncodec_cli.jobs import lazy_codec, read
+from ddncodec_cli.jobs import lazy_codec, named, path_of, read_bytes
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
 from ddncodec_cli.weights import weights_of
 
@@ -21,7 +21,9 @@ def sample(
     temperature: Annotated[
         float, typer.Option(min=0.01, max=100, help="1: any proposal, as in training; below, likely or small steps.")
     ] = 1.0,
-    prefix: Annotated[Path | None, typer.Option(help="A .ddn file whose first levels all images have.")] = None,
+    prefix: Annotated[
+        Path | None, typer.Option(parser=path_of, help="A .ddn file whose first levels all images have.")
+    ] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="How many levels of --prefix to keep; all of them.")] = None,
     label: conditions.Label = None,
     condition: conditions.Image = None,
@@ -39,15 +41,15 @@ def sample(
         raise typer.BadParameter("--levels says how many levels of --prefix to keep, and there is no --prefix")
     kept = None
     if prefix is not None:
-        with read(prefix) as file:
-            stream = container.read(file)
+        with named(prefix):
+            stream = container.from_bytes(read_bytes(prefix, container.MAX_FILE))
         kept = stream.latent if levels is None else stream.latent.prefix(min(levels, stream.latent.levels))
         info = weights_of(stream.weights_id, model)
         info.check(stream)
     else:
         info = zoo.find(model or zoo.DEFAULT)
     given = conditions.read_condition(info, label, condition)
-    results = Results(output, n, info, save_latent, force)
+    results = Results(output, n, info, save_latent, force, [prefix, condition])
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddncodec_cli import options
+from ddncodec_cli.jobs import tell_skipped
+from ddncodec_cli.progress import shown
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def train(
     resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two; 64.")] = None,
     generator: Annotated[
         Kind | None,
-        typer.Option(help="principal (default), for K a power of two; the paper's single-shot and recurrent; blockwise."),
+        typer.Option(help="principal (default): K a power of two; the paper's single-shot and recurrent; blockwise."),
     ] = None,
     width: Annotated[int | None, typer.Option(help="principal: width of the heads; 640.")] = None,
     channels: Annotated[int | None, typer.Option(help="single-shot, blockwise: width of the convolutions; 96.")] = None,
@@ -81,7 +81,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder; of the other options only --steps counts.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps; 20,000 if not given.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps, before those of the refiner alone; 20,000 if not given.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images a step, of all processes together; 64.")] = None,
     accumulate: Annotated[
         int | None, typer.Option(min=1, help="Parts that a process works through its images of a step in.")
@@ -111,6 +113,7 @@ def train(
     from torch.distributed import is_torchelastic_launched
 
     from ddncodec.codec import choose_device
+    from ddncodec.data import Packed
     from ddncodec.errors import OutputExists
     from ddncodec.training.distributed import join
     from ddncodec.training.trainer import STATE_FILE, Trainer
@@ -122,7 +125,7 @@ def train(
     if estimate:
         _estimate(_recipe(context, recipe), chosen, as_json)
         return
-    with join(chosen) as world:
+    with join(chosen) as world, shown(world.leads) as progress:
         # What rank 0 sees counts: all must do the same.
         started = resume is None and world.any(world.leads and (out / STATE_FILE).exists())
         if started and is_torchelastic_launched():
@@ -130,13 +133,13 @@ def train(
             if world.leads:
                 typer.echo(f"{out} holds a run already: going on with it", err=True)
         if resume is not None:
-            trainer = Trainer.resume(resume, world, steps)
+            trainer = Trainer.resume(resume, world, steps, progress)
         else:
             if started:
                 raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")
-            wanted = _recipe(context, recipe)
-            with _status(world.leads) as tell:
-                trainer = Trainer.create(out, wanted, world, tell)
+            trainer = Trainer.create(out, _recipe(context, recipe), world, progress)
+            if world.leads and isinstance(trainer.source, Packed):
+                tell_skipped(trainer.config.data, trainer.source.left_out + Counter(unreadable=trainer.source.skipped))
         stopped = _run(trainer)
         if stopped is not None and world.leads:
             typer.echo(f"stopped at step {trainer.step}; --resume {trainer.folder} goes on", err=True)
@@ -165,18 +168,6 @@ def _recipe(context: typer.Context, name: str | None) -> Recipe:
         raise
 
 
-@contextmanager
-def _status(shown: bool) -> Iterator[Callable[[str], None]]:
-    """Tells on a terminal what is being done."""
-    if not (shown and sys.stderr.isatty()):
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield status.update
-
-
 def _estimate(recipe: Recipe, device: torch.device, as_json: bool) -> None:
     """Print what a run of this recipe takes of each process."""
     from dataclasses import asdict
@@ -197,7 +188,7 @@ def _estimate(recipe: Recipe, device: torch.device, as_json: bool) -> None:
 
 
 def _run(trainer: Trainer) -> int | None:
-    """Train, with a progress bar on a terminal; returns the signal that stopped it."""
+    """Train; returns the signal that stopped it."""
     caught: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -206,27 +197,10 @@ def _run(trainer: Trainer) -> int | None:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if sys.stderr.isatty() and trainer.world.leads:
-            _with_bar(trainer)
-        else:
-            for _ in trainer.run():
-                pass
+        for _ in trainer.run():
+            pass
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     return caught[0] if caught else None
 
-
-def _with_bar(trainer: Trainer) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=trainer.config.steps, completed=trainer.step, facts="")
-        latest: float | None = None
-        for now in trainer.run():
-            latest = latest if now.psnr is None else now.psnr
-            psnr = f", {latest:.2f} dB (best {now.best_psnr:.2f})" if latest is not None else ""
-            bar.update(task, completed=now.step,
-                       facts=f"{now.images_a_second:.0f} images/s, loss {now.loss:.5f}, {now.splits} splits{psnr}")

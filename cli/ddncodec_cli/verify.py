@@ -8,7 +8,7 @@ import typer
 
 from ddncodec import container
 from ddncodec_cli import options
-from ddncodec_cli.jobs import Failures, printable, read
+from ddncodec_cli.jobs import Failures, printable, read_bytes
 from ddncodec_cli.weights import weights_of
 
 
@@ -25,8 +25,7 @@ def verify(
     failures = Failures()
     for path in files:
         with failures.guard(path):
-            with read(path) as file:
-                stream = container.read(file)
+            stream = container.from_bytes(read_bytes(path, container.MAX_FILE))
             weights_of(stream.weights_id, model).check(stream)
             typer.echo(f"{printable(str(path))}: ok")
     raise typer.Exit(failures.exit_code)

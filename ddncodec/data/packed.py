@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
@@ -22,6 +23,7 @@ from ddncodec.images import Pixels, fit
 from ddncodec.pixels import to_tensor
 
 HEADER = 128  # bytes of an .npy file before its data
+MAX_NOTES = 2**20  # bytes
 HELD_OUT = 20  # every so many-th image is for validation
 
 
@@ -36,11 +38,12 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
     if target.exists():
         return target
     skipped = 0
+    left_out: Counter[str] = Counter()
     labels: list[int | None] = []
 
     def readable() -> Iterator[Pixels]:
         nonlocal skipped
-        for entry in pictures(data):
+        for entry in pictures(data, left_out):
             if isinstance(entry.content, np.ndarray):
                 labels.append(entry.label)
                 yield fit(entry.content, resolution)
@@ -66,14 +69,15 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
             with atomic_write(_labels(target), overwrite=True) as classes:
                 np.save(classes, np.array(labels, np.int64))
         with atomic_write(_notes(target), overwrite=True) as notes:
-            notes.write(json.dumps({"data": data, "skipped": skipped}).encode())
+            notes.write(json.dumps({"data": data, "skipped": skipped, "left_out": left_out}).encode())
     return target
 
 
 class Packed:
     """The images of a file that `pack` made; every twentieth is kept for validation.
 
-    seed: of the order of the images. skipped: how many were unreadable. Raises InputMissing, BadCheckpoint.
+    seed: of the order of the images. skipped: how many were unreadable. left_out: how many files were no pictures, by
+    why. Raises InputMissing, BadCheckpoint.
     """
 
     def __init__(self, file: Path, seed: int) -> None:
@@ -81,11 +85,12 @@ class Packed:
         open_input(file).close()
         try:
             with open_input(_notes(file)) as notes:
-                self.skipped = int(json.load(notes)["skipped"])
+                facts = json.loads(notes.read(MAX_NOTES))
+            self.skipped, self.left_out = int(facts["skipped"]), Counter(facts.get("left_out", {}))
             images: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
             self._classes: npt.NDArray[Any] | None = None
             if _labels(file).exists():
-                self._classes = np.load(_labels(file), allow_pickle=False)
+                self._classes = np.load(_labels(file), mmap_mode="r", allow_pickle=False)
                 if self._classes.shape != images.shape[:1] or self._classes.dtype != np.int64:
                     raise ValueError("it has not a class for each image")
         except (ValueError, KeyError, TypeError, EOFError) as error:

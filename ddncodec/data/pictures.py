@@ -7,22 +7,27 @@ import os
 import struct
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from io import SEEK_END, BytesIO
+from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
-from ddncodec.errors import DataMissing, DdnError, UnreadableImage
+from ddncodec.errors import DataMissing, DdnError, UnreadableImage, memory_errors
 from ddncodec.files import open_input
 from ddncodec.images import READ_SUFFIXES, Pixels, check_size, read_picture, reason
+from ddncodec.listing import Listing, leave_out, list_files
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MAX_MEMBER = 2**28  # bytes of one picture in an archive or array
+MAX_MEMBER = 2**28  # bytes of one picture in an archive
+MAX_DESCRIPTION = 2**20  # bytes of names and records before a member of a tar
+MAX_NAME = 4_096  # characters
+_DESCRIPTIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 class Entry(NamedTuple):
@@ -33,34 +38,49 @@ class Entry(NamedTuple):
     label: int | None = None
 
 
-def pictures(data: str) -> Iterator[Entry]:
+def pictures(data: str, skipped: Counter[str] | None = None) -> Iterator[Entry]:
     """Everything at a path that should be a picture, in an order that is always the same.
+
+    skipped: is told how many files of folders and archives are left out, by why; see `list_files`.
 
     A folder and those below it, or a folder of tars; a zip or tar archive; WebDataset shards (a pattern in braces);
     an .npz file, of which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's,
     (N, 3072) is taken; an IDX file as MNIST's, also gzipped. Raises InputMissing, DataMissing where there is no such
-    thing. Memory does not grow with the number of pictures, but for their names.
+    thing, or no picture in it. Memory does not grow with the number of pictures, but for their names.
 
     A folder that has all of its pictures in several folders has a class for each of those, in the order of their
     names; an IDX file's classes are in the file whose name says labels-idx1 for its images-idx3.
     """
-    files = _files(data)
-    classes = _classes(Path(data), files)
-    for file in files:
-        if _is_tar(file.name):
-            yield from _tar(file)
-        elif file.name.lower().endswith(".zip"):
-            yield from _zip(file)
-        elif file.name.lower().endswith(".npz"):
-            yield from _npz(file)
-        elif _is_idx(file.name):
-            yield from _idx(file)
-        else:
-            yield _picture(file)._replace(label=classes.get(file.relative_to(data).parts[0]))
+    skipped = Counter() if skipped is None else skipped
+    found = _files(data)
+    skipped.update(found.skipped)
+    classes = _classes(Path(data), found.files)
+    anything = bool(found.unreadable)
+    for file in found.files:
+        for entry in _entries(file, skipped):
+            anything = True
+            yield entry if not classes else entry._replace(label=classes[file.relative_to(data).parts[0]])
+    for error in found.unreadable:
+        yield Entry(str(error.name), error)
+    if not anything:
+        raise DataMissing("it holds no picture", data)
+
+
+def _entries(file: Path, skipped: Counter[str]) -> Iterator[Entry]:
+    """The pictures of one file."""
+    if _is_tar(file.name):
+        return _tar(file, skipped)
+    if file.name.lower().endswith(".zip"):
+        return _zip(file, skipped)
+    if file.name.lower().endswith(".npz"):
+        return _npz(file)
+    if _is_idx(file.name):
+        return _idx(file)
+    return iter([_picture(file)])
 
 
 def _classes(folder: Path, files: list[Path]) -> dict[str, int]:
-    """The number of each folder in a folder of several, unless there are pictures beside them."""
+    """The number of each folder in a folder of several, unless there are pictures or archives beside them."""
     if not os.path.isdir(folder):
         return {}
     places = [file.relative_to(folder).parts for file in files]
@@ -74,25 +94,26 @@ def listing(data: str) -> list[tuple[str, int, int]]:
 
     Raises InputMissing, DataMissing as it does.
     """
-    files = _files(data)
+    files = _files(data).files
     labels = [beside for file in files if (beside := _labels_beside(file))]
     states = [(str(file), file.stat()) for file in [*files, *labels] if file.exists()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
 
 
-def _files(data: str) -> list[Path]:
+def _files(data: str) -> Listing:
     """The picture files of a folder, or the archives and array files, that a path means."""
-    path = Path(data)
     if os.path.isdir(data):  # unlike a Path's method, false for a name that is too long
-        return (sorted(p for p in path.rglob("*") if _is_picture(p.name) and not p.is_dir())
-                or sorted(p for p in path.iterdir() if _is_tar(p.name)))
-    files = _shards(data) if "{" in data and not os.path.exists(data) else [path]
+        found = list_files(Path(data), _is_picture)
+        return found if found.files else list_files(Path(data), _is_tar)
+    files = _shards(data) if "{" in data and not os.path.exists(data) else [Path(data)]
     for file in files:
+        if os.path.exists(file) and not os.path.isfile(file):  # to open a FIFO would wait for its writer
+            raise DataMissing("it is not a regular file", file)
         open_input(file).close()
         name = file.name.lower()
         if not (_is_tar(name) or name.endswith((".zip", ".npz")) or _is_idx(name)):
-            raise DataMissing(f"{file} is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)")
-    return files
+            raise DataMissing(f"it is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)", file)
+    return Listing(files)
 
 
 def _shards(pattern: str) -> list[Path]:
@@ -112,8 +133,7 @@ def _shards(pattern: str) -> list[Path]:
 
 
 def _is_picture(name: str) -> bool:
-    path = Path(name)
-    return path.suffix.lower() in READ_SUFFIXES and not path.name.startswith("._")  # which macOS puts beside a file
+    return Path(name).suffix.lower() in READ_SUFFIXES
 
 
 def _is_tar(name: str) -> bool:
@@ -126,46 +146,85 @@ def _is_idx(name: str) -> bool:
 
 def _picture(path: Path) -> Entry:
     try:
-        with open_input(path) as file:
+        with memory_errors(), open_input(path) as file:
             return Entry(str(path), read_picture(file).pixels)
     except DdnError as error:
         return Entry(str(path), error)
 
 
-def _zip(path: Path) -> Iterator[Entry]:
+def _zip(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
     try:
         with _damage("the archive"), zipfile.ZipFile(path) as archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                if not member.is_dir() and _is_picture(member.filename):
+                if not member.is_dir() and not leave_out(member.filename, _is_picture, skipped):
                     name = f"{path}:{member.filename}"
                     try:
                         with _damage("the archive's member"), archive.open(member) as file:
-                            data = file.read(MAX_MEMBER + 1)
+                            entry = _decoded(name, file, member.file_size)
                     except UnreadableImage as error:  # this one alone
-                        yield Entry(name, error)
-                    else:
-                        yield _decoded(name, data)
-    except UnreadableImage as error:
+                        entry = Entry(name, error)
+                    yield entry
+    except DdnError as error:
         yield Entry(str(path), error)
 
 
-def _tar(path: Path) -> Iterator[Entry]:
+def _tar(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
     try:
-        with _damage("the archive"), tarfile.open(path) as archive:
+        with _damage("the archive"), _Tar.open(path) as archive:
             for member in archive:
-                file = archive.extractfile(member) if member.isfile() and _is_picture(member.name) else None
-                if file is not None:
-                    yield _decoded(f"{path}:{member.name}", file.read(MAX_MEMBER + 1))
+                if not member.isdir() and not leave_out(member.name, _is_picture, skipped):
+                    file = archive.extractfile(member) if member.isfile() else None
+                    yield (_decoded(f"{path}:{member.name}", file, member.size) if file else
+                           Entry(f"{path}:{member.name}", UnreadableImage("it is a link or a device")))
                 archive.members = []  # type: ignore[attr-defined]  # it would remember every one
-    except UnreadableImage as error:  # nothing can be found behind the damage
+    except DdnError as error:  # nothing can be found behind the damage
         yield Entry(str(path), error)
 
 
-def _decoded(name: str, data: bytes) -> Entry:
+class _TarMember(tarfile.TarInfo):
+    """A header of a `_Tar`, which is checked before what it announces is read."""
+
+    def _proc_member(self, archive: _Tar) -> tarfile.TarInfo:
+        archive.check(self)
+        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        archive.check(member)  # its size may be in what was read
+        return member
+
+
+class _Tar(tarfile.TarFile):
+    """A tar archive that is read in bounded memory, and to its end.
+
+    The module reads names and records of any size, and lists of a sparse file's parts of any length; a size below zero
+    would lead it back to where it was.
+    """
+
+    tarinfo = _TarMember
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._described = self._shared = 0  # bytes of names and records: of the next member, of all members
+        super().__init__(*arguments, **options)
+
+    def check(self, header: tarfile.TarInfo) -> None:
+        """Raise UnreadableImage for a header that memory or time would have no bound for."""
+        if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE or len(header.name) > MAX_NAME:
+            raise UnreadableImage("the archive is damaged, or holds a sparse file or too long a name")
+        if header.type == tarfile.XGLTYPE:
+            self._shared += header.size
+        elif header.type in _DESCRIPTIONS:
+            self._described += header.size
+        else:
+            self._described = 0
+        if self._described + self._shared > MAX_DESCRIPTION:
+            raise UnreadableImage(f"the archive describes a file in more than {MAX_DESCRIPTION:,} bytes")
+
+
+def _decoded(name: str, file: IO[bytes], size: int) -> Entry:
+    """The picture in a member of so many bytes."""
     try:
-        if len(data) > MAX_MEMBER:
+        if size > MAX_MEMBER:
             raise UnreadableImage(f"its file has more than {MAX_MEMBER:,} bytes")
-        return Entry(name, read_picture(BytesIO(data)).pixels)
+        with memory_errors():
+            return Entry(name, read_picture(BytesIO(file.read(size))).pixels)
     except DdnError as error:
         return Entry(name, error)
 
@@ -200,17 +259,17 @@ def _npy_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, 
 def _idx(path: Path) -> Iterator[Entry]:
     """The pictures of an IDX file, and their classes where they lie beside it."""
     beside = _labels_beside(path)
-    labels: bytes | None = None
-    if beside is not None:
-        with _open_idx(beside, 1) as (file, shape):
-            labels = file.read(shape[0])
     with _open_idx(path, 3) as (file, shape):
         if not _holds_pictures(shape):
             raise UnreadableImage("it holds no grey pictures of 8 bits")
-        if labels is not None and len(labels) != shape[0]:
-            raise UnreadableImage(f"it holds {shape[0]:,} pictures, where {beside} has classes of {len(labels):,}")
-        for number, entry in enumerate(_rows(path, file.read, shape)):
-            yield entry._replace(label=labels[number] if labels is not None else None)
+        if beside is None:
+            yield from _rows(path, file.read, shape)
+            return
+        with _open_idx(beside, 1) as (labels, (count,)):
+            if count != shape[0]:
+                raise UnreadableImage(f"it holds {shape[0]:,} pictures, where {beside} has classes of {count:,}")
+            for entry in _rows(path, file.read, shape):
+                yield entry._replace(label=labels.read(1)[0])
 
 
 def _labels_beside(path: Path) -> Path | None:
@@ -228,10 +287,10 @@ def _open_idx(path: Path, rank: int) -> Iterator[tuple[IO[bytes], tuple[int, ...
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             if (zero, kind, dimensions) != (0, 8, rank):
                 raise UnreadableImage(f"it holds no array of bytes with {rank} dimensions")
-            start = file.tell()
-            size = file.seek(0, SEEK_END) - start
-            if size != prod(shape):
-                raise UnreadableImage(f"it holds {size:,} bytes, where its header says {prod(shape):,}")
+            start, size = file.tell(), prod(shape)
+            file.seek(start + size - 1)  # no further: it may expand to far more
+            if len(file.read(2)) != 1:
+                raise UnreadableImage(f"it does not hold the {size:,} bytes that its header says")
             file.seek(start)
             yield cast(IO[bytes], file), shape
     except UnreadableImage as error:
@@ -241,26 +300,39 @@ def _open_idx(path: Path, rank: int) -> Iterator[tuple[IO[bytes], tuple[int, ...
 def _holds_pictures(shape: tuple[int, ...]) -> bool:
     match shape:
         case (_, _, _) | (_, _, _, 1 | 3) | (_, 3, _, _) | (_, 3072):
-            return 0 < prod(shape[1:]) <= MAX_MEMBER
+            return prod(shape) > 0
         case _:
             return False
 
 
 def _rows(path: Path, read: Callable[[int], bytes], shape: tuple[int, ...]) -> Iterator[Entry]:
     """The pictures of an array of bytes, which are read one picture after the other."""
+    try:
+        height, width = _size(shape[1:])
+        check_size(width, height)
+    except DdnError as error:  # as every picture is
+        yield Entry(str(path), error)
+        return
     for number in range(shape[0]):
         name = f"{path}:{number}"
         try:
             with _damage("the array"):
                 pixels = _channels_last(np.frombuffer(read(prod(shape[1:])), np.uint8).reshape(shape[1:]))
-        except UnreadableImage as error:  # nor can those behind it
+        except DdnError as error:  # nor can those behind it
             yield Entry(name, error)
             return
-        try:
-            check_size(pixels.shape[1], pixels.shape[0])
-            yield Entry(name, pixels)
-        except DdnError as error:
-            yield Entry(name, error)
+        yield Entry(name, pixels)
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Height and width of a row of an array."""
+    match shape:
+        case (3072,):
+            return 32, 32
+        case (3, height, width) if width not in (1, 3):
+            return height, width
+        case _:
+            return shape[:2]
 
 
 def _channels_last(row: Pixels) -> Pixels:
@@ -282,7 +354,8 @@ def _channels_last(row: Pixels) -> Pixels:
 def _damage(what: str) -> Iterator[None]:
     """Tell whatever reading a damaged file raises as an UnreadableImage."""
     try:
-        yield
+        with memory_errors():
+            yield
     except DdnError:
         raise
     except Exception as error:  # zipfile, tarfile, gzip and zlib raise nearly anything

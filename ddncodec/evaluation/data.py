@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,11 +21,12 @@ BUILT_IN = "test-seeds"
 
 @dataclass(frozen=True)
 class Images:
-    """pixels: (N, R, R, 3). unreadable: name and reason of what was left out."""
+    """pixels: (N, R, R, 3). unreadable: name and reason of what was left out. skipped: how many other files, by why."""
 
     source: str
     pixels: Pixels
     unreadable: dict[str, DdnError] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
 
     @property
     def sha256(self) -> str:
@@ -41,11 +43,12 @@ def load(source: str, resolution: int, limit: int | None = None) -> Images:
         return Images(source, to_pixels(Faces(resolution).draw(TEST_SEEDS[:limit])))
     found = []
     unreadable: dict[str, DdnError] = {}
-    for name, content, _ in islice(pictures(source), limit):
+    skipped: Counter[str] = Counter()
+    for name, content, _ in islice(pictures(source, skipped), limit):
         if isinstance(content, DdnError):
             unreadable[name] = content
         else:
             found.append(fit(content, resolution))
     if not found:
         raise next(iter(unreadable.values()), DataMissing(f"{source} holds no readable image"))
-    return Images(source, np.stack(found), unreadable)
+    return Images(source, np.stack(found), unreadable, skipped)

@@ -107,7 +107,8 @@ class Evaluation:
             "format": FORMAT,
             "data": {"source": images.source, "images": len(images.pixels), "resolution": codec.resolution,
                      "sha256": self._sha256,
-                     "unreadable": [{"name": name, "reason": str(error)} for name, error in images.unreadable.items()]},
+                     "unreadable": [{"name": name, "reason": error.reason}
+                                    for name, error in images.unreadable.items()]},
             "model": model,
             "settings": {"budgets": list(self._settings.budgets), "networks": self._judge.networks},
             "versions": self._versions,

@@ -75,12 +75,14 @@ class Generator(nn.Module):
     parameters, by default. starts_from_data: whether an untrained network is fitted to images before the first step.
     checkpoint_activations: in training, forget what the parts of `dense` computed and compute it again on the way
     back: less memory, more time.
+    refiner_alone: in training, of all parts only the refiner learns, and that from every image.
     """
 
     config: GeneratorConfig
     max_effort: int = GREEDY
     node_rate: float = 0.1
     checkpoint_activations = False
+    refiner_alone = False
 
     @torch.no_grad()
     def encode(self, images: Tensor, levels: int | None = None, effort: int = GREEDY, condition: Tensor | None = None

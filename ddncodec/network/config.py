@@ -16,6 +16,7 @@ from ddncodec.errors import BadCheckpoint
 MAX_LEVELS = 65_535
 MAX_K = 65_536
 MAX_RESOLUTION = 1_024
+MAX_LEVEL_PIXELS = 2**31  # levels × resolution²: 1,152 levels at the highest resolution; what proposals take time for
 MAX_WIDTH = 4_096
 CLASS, GREY, EDGES = CONDITIONS = ("class", "grey", "edges")
 MAX_CLASSES = 1_000
@@ -79,6 +80,11 @@ class GeneratorConfig(Protocol):
         ...
 
     @property
+    def refiner(self) -> tuple[int, ...]:
+        """Widths of the refiner, which can be trained alone; none where there is no refiner."""
+        ...
+
+    @property
     def bits(self) -> float:
         """L·log2 K, the size of a whole latent."""
         ...
@@ -100,6 +106,11 @@ class GeneratorConfig(Protocol):
         A reader checks them, and that a file has at least `modules` tensors, before it lays a network out: laying it
         out takes memory and time, and a file may promise more than it holds.
         """
+        ...
+
+    @property
+    def uses(self) -> int:
+        """How often a weight is multiplied with something, at most, while an image is decoded."""
         ...
 
     def to_json(self) -> str:
@@ -134,9 +145,11 @@ def require_resolution(resolution: int) -> None:
             f"the resolution must be a power of two up to {MAX_RESOLUTION}, not {resolution}")
 
 
-def require_levels(levels: int) -> None:
-    """Raise BadCheckpoint unless there are 1 to MAX_LEVELS levels."""
+def require_levels(levels: int, resolution: int) -> None:
+    """Raise BadCheckpoint unless there are 1 to MAX_LEVELS levels, and not too many for the resolution."""
     require(1 <= levels <= MAX_LEVELS, f"there must be 1 to {MAX_LEVELS} levels, not {levels}")
+    require(levels * resolution**2 <= MAX_LEVEL_PIXELS,
+            f"at a resolution of {resolution} there may be {MAX_LEVEL_PIXELS // resolution**2} levels, not {levels}")
 
 
 def power_of_two(n: int) -> bool:

@@ -22,7 +22,12 @@ def rising_frequencies(side: int) -> npt.NDArray[np.int64]:
 
 def cosine_planes(count: int, side: int) -> npt.NDArray[np.float32]:
     """The `count` orthonormal planes of lowest frequency of the side's two-dimensional DCT: (count, side²)."""
+    down, across = cosine_factors(count, side)
+    return np.asarray((down[:, :, None] * across[:, None, :]).reshape(count, side * side), np.float32)
+
+
+def cosine_factors(count: int, side: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The waves (count, side), down and across, whose outer products are `cosine_planes`."""
     waves = cosine_matrix(side)
-    height, width = np.divmod(rising_frequencies(side), side)
-    planes = waves[height[:count], :, None] * waves[width[:count], None, :]
-    return np.asarray(planes.reshape(count, side * side), np.float32)
+    height, width = np.divmod(rising_frequencies(side)[:count], side)
+    return waves[height], waves[width]

@@ -18,12 +18,13 @@ from ddncodec.network.principal.config import PrincipalConfig
 
 if TYPE_CHECKING:
     from ddncodec.network.base import Generator
+    from ddncodec.progress import Progress
 
     # Fits an untrained network to images, given some (b, 3, R, R) in [−1, 1] at a time; the number is of the steps of
     # gradient descent for each part that is fitted so.
-    Start = Callable[[Any, Iterator[Any], int], None]
+    Start = Callable[[Any, Iterator[Any], int, Progress], None]
     # Lets a network's picks depend on one another, given images as in Start.
-    Couple = Callable[[Any, Iterator[Any]], None]
+    Couple = Callable[[Any, Iterator[Any], Progress], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ class TrainConfig:
     a block add up; None is a twentieth of `lr` for nodes that start from data and a tenth for random ones. Both
     decay to zero along half a cosine. final_weight: weight of the refined output's loss beside the mean of all
     levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
-    gradient's norm. precision: what the dense parts compute in; distances stay in float32.
+    gradient's norm. refiner_steps: further steps, in which the refiner of a principal generator learns alone;
+    refiner_lr: Adam's rate in them, with a warm-up and half a cosine of their own.
+    precision: what the dense parts compute in; distances stay in float32.
     checkpoint_activations: forget activations and compute them twice. compile: by torch.compile.
 
     split_gate, split_swaps: Split-and-Prune judges a level after so many picks a node on average, and swaps at most so
@@ -32,7 +34,7 @@ class TrainConfig:
 
     start_images: how many images the planes and nodes are fitted to before the first step; 0 starts from random
     nodes. head_steps: of each head of a principal generator, before the first step; couple_at: the share of the
-    steps after which its picks are coupled, on couple_images images.
+    steps after which its picks are coupled, on couple_images images; 1: before the refiner learns alone.
     """
 
     data: str | None = None
@@ -49,6 +51,8 @@ class TrainConfig:
     final_weight: float = 4.0
     ema: float = 0.998
     clip: float = 1.0
+    refiner_steps: int = 0
+    refiner_lr: float = 1e-3
     precision: str = "float32"
     checkpoint_activations: bool = False
     compile: bool = False
@@ -66,11 +70,13 @@ class TrainConfig:
         for name in ("steps", "batch", "accumulate", "couple_images", "validation_images", "validate_every",
                      "save_every"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        for name in ("lr", "warmup", "final_weight", "clip", "split_gate", "split_swaps", "start_images", "head_steps"):
+        for name in ("lr", "warmup", "final_weight", "clip", "split_gate", "split_swaps", "start_images", "head_steps",
+                     "refiner_steps", "refiner_lr"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative")
         _require(self.node_lr is None or self.node_lr >= 0, "node_lr must not be negative")
         _require(0 <= self.seed < 2**63, "seed must be 0 to 2^63 − 1")
         _require(0 <= self.ema <= 1, "ema must be 0 to 1")
+        _require(0 <= self.couple_at <= 1, "couple_at must be 0 to 1")
         _require(self.augment is None or 0 <= self.augment <= 1, "augment must be 0 to 1")
         _require(1_000 <= self.faces <= len(TRAIN_SEEDS), f"faces must be 1,000 to {len(TRAIN_SEEDS):,}")
         _require(self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}")

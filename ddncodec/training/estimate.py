@@ -1,12 +1,15 @@
-"""What a run will take of each of its processes, found by two small steps of the network itself."""
+"""What a run will take of each of its processes, found by two small steps of the network on tensors without memory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, UntypedStorage
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddncodec.network.base import Generator
@@ -42,11 +45,13 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, device: torch.device, processes: int = 1) -> Estimate:
-    """What a run of this recipe takes of each of so many processes. Raises BadRecipe."""
+    """What a run of this recipe takes of each of so many processes. Allocates none of it. Raises BadRecipe."""
     images = recipe.train.share(processes)
-    network = build(recipe.network).to(device)
-    network.checkpoint_activations = recipe.train.checkpoint_activations
-    (few, flops), (more, _) = (_probe(network, recipe, count, device) for count in PROBES)
+    with FakeTensorMode(), _Unknown():  # type: ignore[no-untyped-call]  # tensors without memory
+        with device:
+            network = build(recipe.network)
+        network.checkpoint_activations = recipe.train.checkpoint_activations
+        (few, flops), (more, _) = (_probe(network, recipe, count, device) for count in PROBES)
     each = (more - few) / (PROBES[1] - PROBES[0])
     parameters = sum(p.numel() for p in network.parameters())
     gradients = sum(p.numel() * p.element_size() for p in network.parameters())
@@ -55,18 +60,27 @@ def estimate(recipe: Recipe, device: torch.device, processes: int = 1) -> Estima
                     round(few + each * (images - PROBES[0])))
 
 
+class _Unknown(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within it the value of a tensor is zero, whoever asks for it."""
+
+    def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if operation is torch.ops.aten._local_scalar_dense.default:
+            return 0
+        return operation(*arguments, **(options or {}))
+
+
 def _probe(network: Generator, recipe: Recipe, count: int, device: torch.device) -> tuple[int, int]:
     """Bytes that a pass over so many images keeps, and the FLOPs of it and of the way back."""
     side = recipe.network.resolution
-    images = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device) * 2 - 1
+    images = torch.empty(count, 3, side, side, device=device)
     condition = condition_of(recipe.network.condition, images, torch.zeros(count, dtype=torch.int64))
-    ours = {p.untyped_storage().data_ptr() for p in network.state_dict(keep_vars=True).values()}
-    kept: dict[int, int] = {}
+    ours = {p.untyped_storage()._cdata for p in network.state_dict(keep_vars=True).values()}
+    kept: dict[int, UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in ours:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in ours:
+            kept[storage._cdata] = storage
         return tensor
 
     precision = recipe.train.precision
@@ -75,4 +89,4 @@ def _probe(network: Generator, recipe: Recipe, count: int, device: torch.device)
                 device.type, getattr(torch, precision), enabled=precision != "float32"):
             loss = network.loss(images, recipe.train.final_weight, BatchStreams(0, count), condition)
         loss.total.backward()  # type: ignore[no-untyped-call]
-    return sum(kept.values()), counter.get_total_flops()
+    return sum(storage.nbytes() for storage in kept.values()), counter.get_total_flops()

@@ -24,10 +24,14 @@ K, LEVELS = 2, 1152  # BinDDN
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A network and how to train it."""
+    """A network and how to train it. Raises BadRecipe where these do not fit each other."""
 
     network: GeneratorConfig
     train: TrainConfig
+
+    def __post_init__(self) -> None:
+        if self.train.refiner_steps and not self.network.refiner:
+            raise BadRecipe(f"this {self.network.generator} generator has no refiner, and can have no refiner_steps")
 
     @classmethod
     def of(cls, tables: Mapping[str, Mapping[str, Any]]) -> Recipe:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from ddncodec.data import Faces, Packed, Source, pack
 from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite
@@ -22,6 +27,7 @@ from ddncodec.network.base import Generator, Loss
 from ddncodec.network.condition import condition_of
 from ddncodec.network.registry import build, config_from_json, couple_of, start_of
 from ddncodec.pixels import to_pixels
+from ddncodec.progress import SILENT, Progress
 from ddncodec.samplers.random import RandomSampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams, PerImageStreams
@@ -30,6 +36,7 @@ from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.recipe import Recipe
+from ddncodec.training.schedule import Schedule
 from ddncodec.training.watch import Clock, Measured, Watch, grid
 from ddncodec.weights import save_network
 
@@ -41,7 +48,7 @@ PICKS, AUGMENT, SPLIT = range(3)  # what a random seed is for
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Step:
     """What the trainer tells after each step. psnr: mean PSNR (dB) of the moving average on the validation
     images, where this step measured it. splits: nodes split since the run began."""
 
@@ -67,26 +74,21 @@ class Objective(nn.Module):
 class Trainer:
     """One training run in a folder of its own, as one process of a job sees it.
 
-    `create` begins a run, `resume` goes on with one as if it had never stopped (bit for bit on the CPU). The
-    folder holds the resumable state, the best weights so far by validation PSNR, the recipe, a log of JSON lines
-    and pictures; several processes must see the same folder.
+    `create` begins a run, `resume` goes on with one as if it had never stopped (bit for bit on the CPU, with as many
+    threads). The folder holds the resumable state, the best weights so far by validation PSNR, the recipe, a log of
+    JSON lines and pictures; several processes must see the same folder.
     """
 
-    def __init__(self, folder: Path, recipe: Recipe, world: World, source: Source) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, world: World, source: Source, progress: Progress = SILENT
+                 ) -> None:
         self.folder, self.config, self.world, self.source = folder, recipe.train, world, source
         self._share = self.config.share(world.size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = build(recipe.network).to(world.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-        self.average = deepcopy(self.network).requires_grad_(False)
-        nodes = self.network.nodes
-        node_ids = {id(node) for node in nodes}
-        others = [p for p in self.network.parameters() if id(p) not in node_ids]
-        rate = self.config.lr * self.network.node_rate
-        node_lr = rate if self.config.node_lr is None else self.config.node_lr
-        self.optimizer = torch.optim.Adam([{"params": others, "peak": self.config.lr},
-                                           {"params": nodes, "peak": node_lr}])
+        self._averaged = AveragedModel(self.network, multi_avg_fn=partial(_move_average, self.config.ema))
+        self._averaged.requires_grad_(False)
         self.network.checkpoint_activations = self.config.checkpoint_activations
         if self.config.compile:
             for part in self.network.dense:
@@ -94,50 +96,88 @@ class Trainer:
         self.objective: nn.Module = Objective(self.network, self.config.final_weight)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.config.precision == "float16")
         self.step, self.splits, self.best_psnr = 0, 0, -math.inf
+        self.coupled = False
+        self.refining_since: int | None = None  # the step from which on the refiner alone learns
+        self.schedule = Schedule(self.config.steps, self.config.warmup)
         # Picks of each node since the last validation: for the log.
         self._picks = torch.zeros(recipe.network.levels, recipe.network.k, device=world.device)
         self._stop = False
+        self._progress = progress
 
     @classmethod
-    def create(cls, folder: Path, recipe: Recipe, world: World, tell: Callable[[str], None] = lambda text: None
-               ) -> Trainer:
-        """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing, BadRecipe.
-
-        tell: called with what is being done, as it may take long.
-        """
+    def create(cls, folder: Path, recipe: Recipe, world: World, progress: Progress = SILENT) -> Trainer:
+        """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing, BadRecipe."""
         recipe.train.share(world.size)  # refuse before anything is packed
-        trainer = cls(folder, recipe, world, _open_source(folder, recipe, world, tell))
+        trainer = cls(folder, recipe, world, _open_source(folder, recipe, world, progress), progress)
         if world.leads:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(folder / RECIPE_FILE, overwrite=True) as file:
                 file.write(recipe.to_toml().encode())
         if trainer._starts_from_data:
-            tell("fitting a start to data")
             trainer._fit(trainer._start)
+        trainer._set_optimizer()
         trainer.save()
         return trainer
 
     @classmethod
-    def resume(cls, folder: Path, world: World, steps: int | None = None) -> Trainer:
-        """Go on with the run in a folder, to another number of steps if given. Raises InputMissing, BadCheckpoint."""
+    def resume(cls, folder: Path, world: World, steps: int | None = None, progress: Progress = SILENT) -> Trainer:
+        """Go on with the run in a folder, to another number of steps if given. Raises InputMissing, BadCheckpoint.
+
+        Where that is more than were done, a run whose refiner learned alone goes back to all parts, up to that number.
+        """
         tensors, facts = load_state(folder / STATE_FILE)
         try:
-            config = TrainConfig(**facts["train"])
-            if steps is not None:
-                config = replace(config, steps=steps)
+            before = TrainConfig(**facts["train"])
+            config = before if steps is None else replace(before, steps=steps)
             recipe = Recipe(config_from_json(facts["network"]), config)
             packed = _pack_folder(folder, config) / facts["packed"] if facts["packed"] else None
             trainer = cls(folder, recipe, world, Packed(packed, config.seed) if packed and packed.exists()
-                          else _open_source(folder, recipe, world))
+                          else _open_source(folder, recipe, world, progress), progress)
             trainer.network.load_state_dict(_below("network.", tensors))
             trainer.average.load_state_dict(_below("average.", tensors))
-            restore_optimizer(trainer.optimizer, _below("optimizer.", tensors))
             trainer.scaler.load_state_dict(facts["scaler"])
             trainer.step, trainer.splits = facts["step"], facts["splits"]
             trainer.best_psnr = facts["best_psnr"] if facts["best_psnr"] is not None else -math.inf
+            # States of version 0.1 have none of these; picks are coupled by dither.
+            dither = tensors.get("network.trees.dither", torch.zeros(()))
+            trainer.coupled = facts.get("coupled", bool(dither.any()))
+            refining_since = facts.get("refining_since")
+            changed = facts.get("schedule_changed")
+            trainer.schedule = Schedule(before.steps, before.warmup, changed and tuple(changed))
+            if config.steps != before.steps:
+                trainer.schedule = trainer.schedule.resized(config.steps, trainer.step)
+            back = refining_since is not None and trainer.step < config.steps
+            trainer.refining_since = None if back else refining_since
+            trainer._set_optimizer()
+            if not back:  # else the moments are those of the refiner alone
+                restore_optimizer(trainer.optimizer, _below("optimizer.", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError, BadRecipe) as error:
             raise BadCheckpoint(f"{folder / STATE_FILE}: {error}".splitlines()[0]) from None
         return trainer
+
+    @property
+    def average(self) -> Generator:
+        """The network with the moving average of its weights: what is validated and kept."""
+        return cast(Generator, self._averaged.module)
+
+    def _set_optimizer(self) -> None:
+        """Let all parts learn from here on, or the refiner alone; the optimizer's moments begin anew."""
+        config, network, since = self.config, self.network, self.refining_since
+        network.refiner_alone = since is not None
+        if since is None:
+            rate = config.lr * network.node_rate
+            nodes = set(network.nodes)
+            groups = [([p for p in network.parameters() if p not in nodes], config.lr),
+                      (network.nodes, rate if config.node_lr is None else config.node_lr)]
+            schedule = self.schedule
+        else:
+            resting = set(network.resting)
+            groups = [([p for p in network.parameters() if p not in resting], config.refiner_lr)]
+            schedule = Schedule(config.refiner_steps, config.warmup)
+        self.optimizer = torch.optim.Adam([{"params": parameters, "lr": lr, "initial_lr": lr}
+                                           for parameters, lr in groups])
+        self._rates = LambdaLR(self.optimizer, schedule, last_epoch=self.step - (since or 0) - 1)
+        self._averaged.n_averaged.fill_(self.step + 1)  # what the run began with counts as one
 
     @property
     def _starts_from_data(self) -> bool:
@@ -156,13 +196,14 @@ class Trainer:
         """Fit an untrained network to the first training images."""
         start = start_of(network.config)
         assert start is not None
-        start(network, self._first_images(self.config.start_images), self.config.head_steps)
+        start(network, self._first_images(self.config.start_images), self.config.head_steps, self._progress)
 
     def _couple(self, network: Generator) -> None:
         """Couple the picks; from here on training searches."""
         couple = couple_of(network.config)
         assert couple is not None
-        couple(network, self._first_images(self.config.couple_images))
+        with self._progress.phase("coupling picks"):
+            couple(network, self._first_images(self.config.couple_images), self._progress)
 
     def _images(self, positions: range) -> Tensor:
         """The training images at these positions, augmented if so configured."""
@@ -177,7 +218,11 @@ class Trainer:
 
     def _first_images(self, count: int) -> Iterator[Tensor]:
         """At least `count` of the first training images, a batch at a time."""
-        return (self._images(range(first, first + START_BATCH)) for first in range(0, count, START_BATCH))
+        batches = range(0, count, START_BATCH)
+        with self._progress.phase("reading images", len(batches) * START_BATCH) as advance:
+            for first in batches:
+                yield self._images(range(first, first + START_BATCH))
+                advance(START_BATCH)
 
     def _seed(self, purpose: int, number: int) -> int:
         """Of the run's random numbers for a purpose, of a step or position: they depend on nothing else."""
@@ -188,38 +233,58 @@ class Trainer:
         """Stop all processes after the step under way, with the state saved; safe to call from a signal handler."""
         self._stop = True
 
-    def run(self) -> Iterator[Progress]:
-        """Train to the configured number of steps, or until asked to stop; the state is saved at the end.
+    def run(self) -> Iterator[Step]:
+        """Train to the end, or until asked to stop; the state is saved then.
 
-        Raises NotFinite, with the state that was last saved left as it is.
+        All parts learn for the configured number of steps, then the refiner alone, where its steps are configured, on
+        top of the moving average of all parts. Raises NotFinite, with the state that was last saved left as it is.
         """
         watch = Watch(self.folder) if self.world.leads else None
         clock = Clock(self.config.batch)
+        yield from self._train("training", self.config.steps, watch, clock)
+        if self.config.refiner_steps and not self.world.any(self._stop):
+            if self.refining_since is None:
+                self.network.load_state_dict(self.average.state_dict())
+                self.refining_since = self.step
+                self._set_optimizer()
+            end = self.refining_since + self.config.refiner_steps
+            yield from self._train("training the refiner", end, watch, clock)
+        self.save()
+
+    def _train(self, name: str, end: int, watch: Watch | None, clock: Clock) -> Iterator[Step]:
+        """Take steps up to a number of them, or until asked to stop; couple the picks once, as soon as that is due."""
+        if self.step >= end:
+            return
         couple_at = round(self.config.couple_at * self.config.steps)
         self._share_gradients()
-        while self.step < self.config.steps and not self.world.any(self._stop):
-            if self.step == couple_at and couple_of(self.network.config):
-                self._fit(self._couple)
-                self._share_gradients()
-            loss, levels = self.train_step()
-            clock.tick()
-            measured = None
-            if self.step % self.config.validate_every == 0 or self.step == self.config.steps:
-                measured = self.validate()
-                if watch is not None:
-                    watch.write(Measured(self.step, loss, measured, self.splits, clock, levels, self._picks,
-                                         self.network.config.level_resolutions), *self._pictures())
-                self._picks.zero_()
-            if self.step % self.config.save_every == 0:
-                self.save()
-            yield Progress(self.step, loss, self.splits, measured, self.best_psnr, clock.images_a_second)
-        self.save()
+        quality = ""
+        with self._progress.phase(name, end, self.step) as advance:
+            while self.step < end and not self.world.any(self._stop):
+                if self.step >= couple_at and not self.coupled and couple_of(self.network.config):
+                    self._fit(self._couple)
+                    self._share_gradients()
+                    self.coupled = True
+                loss, levels = self.train_step()
+                clock.tick()
+                measured = None
+                if self.step % self.config.validate_every == 0 or self.step == end:
+                    measured = self.validate()
+                    if watch is not None:
+                        watch.write(Measured(self.step, loss, measured, self.splits, clock, levels, self._picks,
+                                             self.network.config.level_resolutions), *self._pictures())
+                    self._picks.zero_()
+                if self.step % self.config.save_every == 0:
+                    self.save()
+                if measured is not None:
+                    quality = f", {measured:.2f} dB (best {self.best_psnr:.2f})"
+                advance(1, f"{clock.images_a_second:.0f} images/s, loss {loss:.5f}{quality}")
+                yield Step(self.step, loss, self.splits, measured, self.best_psnr, clock.images_a_second)
 
     def _share_gradients(self) -> None:
         """Average the gradients over the processes, of the parameters that have a part in the loss by now."""
-        resting = {id(parameter) for parameter in self.network.resting}
+        resting = set(self.network.resting)
         for parameter in self.network.parameters():
-            parameter.requires_grad_(id(parameter) not in resting)
+            parameter.requires_grad_(parameter not in resting)
         self.objective = self.world.wrap(Objective(self.network, self.config.final_weight))
 
     def train_step(self) -> tuple[float, Tensor]:
@@ -228,9 +293,7 @@ class Trainer:
         Returns the loss before it, and the errors of the levels and the output (L + 1,). Raises NotFinite, and
         leaves the weights as they were.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * self._schedule()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad()
         config, share, start = self.config, self._share, self.step * self.config.batch
         counts = self._picks.new_zeros(*self._picks.shape, self.network.config.classes)
         told = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
@@ -256,6 +319,9 @@ class Trainer:
         self._require_finite(told, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        with warnings.catch_warnings():  # of a first step that the scaler skipped, since its gradient overflowed
+            warnings.simplefilter("ignore", UserWarning)
+            self._rates.step()
         self._follow(self.world.sum(counts))
         self.step += 1
         return told[-1].item(), told[:-1]
@@ -289,13 +355,7 @@ class Trainer:
             moments = self.optimizer.state[splits.nodes]
             for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged[splits.nodes]):
                 splits.apply(per_node)
-        torch._foreach_copy_(list(self.average.buffers()), list(self.network.buffers()))
-        decay = min(self.config.ema, (2 + self.step) / (11 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-
-    def _schedule(self) -> float:
-        done = self.step / max(self.config.steps, 1)
-        return min(1.0, (self.step + 1) / max(self.config.warmup, 1)) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        self._averaged.update_parameters(self.network)
 
     def validate(self) -> float:
         """Mean PSNR of the moving average on the validation images; keeps the weights if they are the best."""
@@ -343,13 +403,15 @@ class Trainer:
                              ("optimizer.", flatten_optimizer(self.optimizer))):
             tensors |= {prefix + name: tensor for name, tensor in part.items()}
         facts = {"train": asdict(self.config), "network": self.network.config.to_json(), "step": self.step,
-                 "splits": self.splits, "best_psnr": self.best_psnr if math.isfinite(self.best_psnr) else None,
+                 "coupled": self.coupled, "refining_since": self.refining_since,
+                 "schedule_changed": self.schedule.changed, "splits": self.splits,
+                 "best_psnr": self.best_psnr if math.isfinite(self.best_psnr) else None,
                  "scaler": self.scaler.state_dict(),
                  "packed": self.source.file.name if isinstance(self.source, Packed) else None}
         save_state(self.folder / STATE_FILE, tensors, facts)
 
 
-def _open_source(folder: Path, recipe: Recipe, world: World, tell: Callable[[str], None] = lambda text: None) -> Source:
+def _open_source(folder: Path, recipe: Recipe, world: World, progress: Progress) -> Source:
     """The recipe's images; rank 0 packs them, and says where: to others the files' times may look otherwise."""
     config, resolution = recipe.train, recipe.network.resolution
     if config.data is None:
@@ -357,7 +419,8 @@ def _open_source(folder: Path, recipe: Recipe, world: World, tell: Callable[[str
     place = _pack_folder(folder, config)
     packed = ""
     if world.leads:
-        packed = pack(config.data, resolution, place, lambda count: tell(f"packing images: {count:,}")).name
+        with progress.phase("packing images") as advance:
+            packed = pack(config.data, resolution, place, lambda count: advance()).name
     return Packed(place / world.told(packed), config.seed)
 
 
@@ -368,3 +431,9 @@ def _pack_folder(folder: Path, config: TrainConfig) -> Path:
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _move_average(decay: float, averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+    """Move the averages of so many weights towards the newest ones; quickly at the beginning."""
+    done = int(count)
+    torch._foreach_lerp_(averages, weights, 1 - min(decay, (done + 1) / (done + 10)))

@@ -151,7 +151,7 @@ def test_ctrl_c_ends_quietly(tmp_path: Path) -> None:
                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job behind & ignores it
                           ) as process:
         assert process.stdin
-        process.stdin.write(bytes(2**22))  # far more than a pipe holds: once it is gone, the program is reading
+        process.stdin.write(bytes(2**20))  # far more than a pipe holds: once it is gone, the program is reading
         process.stdin.flush()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -309,6 +309,8 @@ def bad_tensors(good: bytes, path: Path) -> dict[str, bytes]:
         "missing": save({name: value for name, value in tensors.items() if name != key}, metadata),
         "extra": changed(surplus=torch.zeros(3)), "shape": changed(**{key: tensor.reshape(-1)}),
         "nan": changed(**{key: spoiled(float("nan"))}), "infinite": changed(**{key: spoiled(float("inf"))}),
+        "overflow": changed(**{key: tensor.double() * 1e300}),
+        "huge": save({name: value.float().sign() * 3e38 for name, value in tensors.items()}, metadata),
         "integers": changed(**{key: tensor.to(torch.int16)}), "booleans": changed(**{key: tensor > 0}),
         "float8": changed(**{key: tensor.to(torch.float8_e4m3fn)}),
         "complex": changed(**{key: tensor.to(torch.complex64)}),

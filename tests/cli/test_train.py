@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,12 @@ UNDER_TORCHRUN = """if True:
     import os
     os.environ["TORCHELASTIC_RUN_ID"] = "job"
     from ddncodec_cli.app import main
+    main()
+"""
+TALKATIVE = """if True:
+    from ddncodec_cli import progress
+    from ddncodec_cli.app import main
+    progress.INTERVAL = 0
     main()
 """
 PLAIN = [*TINY, "--planes", "0"]  # begins at once, with random nodes
@@ -75,7 +82,8 @@ def test_a_run_leaves_weights_that_work(
     run: Run, run_many: Run, data: Path, face: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
     result = run(*arguments, "--steps", 6, "--out", "runs/x")
-    assert (result.code, result.out, result.err) == (0, b"", "")  # quiet in a pipe
+    told = "ddncodec: data: skipped: 1 unreadable\n"
+    assert (result.code, result.out, result.err) == (0, b"", told)  # and else quiet in a pipe
     folder = tmp_path / "runs/x"
     assert {path.name for path in folder.iterdir() if not path.name.startswith("images-8-")} == {
         "best.safetensors", "state.safetensors", "recipe.toml", "log.jsonl", "preview.png", "samples.png",
@@ -91,6 +99,22 @@ def test_a_run_leaves_weights_that_work(
     assert [result.code for result in used] == [0] * 3
     facts = json.loads(shown.out)
     assert (facts["name"], facts["k"], facts["levels"], facts["resolution"]) == ("x", 2, 8, 8)
+
+
+def test_a_pipe_gets_lines_of_the_start_and_of_the_steps(run_code: Run, data: Path, tmp_path: Path) -> None:
+    """As where a minute is over at each of them."""
+    (tmp_path / "r.toml").write_text("[train]\ncouple_images = 1_000\nrefiner_steps = 1")
+    result = run_code(TALKATIVE, *PRINCIPAL, "--recipe", "r.toml", "--steps", 4, "--out", "x")
+    assert (result.code, result.out) == (0, b"")
+    varied = r"\d+ images/s, loss [\d.]+|[\d.]+ dB \(best [\d.]+\)|\d:\d\d:\d\d left"
+    lines = [re.sub(varied, "…", line) for line in result.err.splitlines()]
+    assert [line for line in lines if not line.startswith(("packing images", "trees"))] == [
+        "reading images: 1,000 of 1,000, …", "images through segment 1 of 1: 1,000 of 1,000, …",
+        "head 1 of 1: 1 of 2, …", "head 1 of 1: 2 of 2, …", "training: 1 of 4, …, …", "training: 2 of 4, …, …",
+        "reading images: 1,000 of 1,000, …", "training: 3 of 4, …, …", "training: 4 of 4, …, …, …",
+        "training the refiner: 5 of 5, …, …, …"]
+    assert [line.split(":")[0] for line in lines].count("trees") == 192  # axes
+    assert lines[22] == "packing images: 23"
 
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(run_many: Run, data: Path, tmp_path: Path, refused: Run) -> None:
@@ -147,7 +171,7 @@ def test_without_the_faces_a_way_is_shown(run_code: Run, refused: Run, tmp_path:
     """As where `make faces` was never run."""
     line = refused(run_code(HIDE_FACES, "train", "--steps", 1, "--out", "x", "--device", "cpu"), 50)
     assert "make faces" in line
-    assert "--data" in line
+    assert "folder of images" in line
     assert not (tmp_path / "x").exists()
 
 

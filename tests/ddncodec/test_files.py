@@ -2,19 +2,52 @@
 
 import os
 import stat
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from ddncodec import files
 from ddncodec.errors import InputMissing, OutputExists, OutputFailed
-from ddncodec.files import atomic_write, open_input
+from ddncodec.files import atomic_write, discard_temporaries, open_input, set_sync
 
 DEV_FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 
 
 def names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
+
+
+@contextmanager
+def interrupted(line: int, act: Callable[[], None]) -> Iterator[None]:
+    """Within the block, the so many-th line of files.py that runs is preceded by `act`, and is the last to be."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        count += event == "line"
+        if count == line and event == "line":
+            act()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def write(path: Path, content: bytes, overwrite: bool) -> None:
+    with atomic_write(path, overwrite=overwrite) as file:
+        file.write(content)
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -62,13 +95,101 @@ def test_a_file_that_another_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_kill_at_any_moment_leaves_the_whole_output_or_none(tmp_path: Path, overwrite: bool) -> None:
+    left = set()
+    for line in range(1, 100):
+        path = tmp_path / str(line)
+        if overwrite:
+            path.write_bytes(b"old")
+        child = os.fork()
+        if child == 0:
+            with interrupted(line, lambda: os._exit(9)):
+                write(path, b"new", overwrite)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            break
+        left.add(path.read_bytes() if path.exists() else None)
+    assert left == {b"old" if overwrite else None, b"new"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_signal_at_any_moment_leaves_no_temporary_file(tmp_path: Path, overwrite: bool) -> None:
+    def act() -> None:
+        discard_temporaries()
+        raise SystemExit
+
+    for line in range(1, 100):
+        path = tmp_path / str(line)
+        path.write_bytes(b"old")
+        if not overwrite:
+            path.unlink()
+        try:
+            with interrupted(line, act):
+                write(path, b"new", overwrite)
+        except SystemExit:
+            continue
+        break
+    else:
+        pytest.fail("it never ended")
+    assert line > 10
+    assert all(name.isdecimal() for name in names(tmp_path))
+    assert all((tmp_path / name).read_bytes() in (b"old", b"new") for name in names(tmp_path))
+
+
+def test_a_file_system_without_links_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*names: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    write(tmp_path / "out", b"ours", overwrite=False)
+    with pytest.raises(OutputExists), atomic_write(tmp_path / "late", overwrite=False) as file:
+        file.write(b"ours")
+        (tmp_path / "late").write_bytes(b"theirs")
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"out": b"ours", "late": b"theirs"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_content_is_on_the_disk_before_the_name_is_and_the_name_when_the_write_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    path, synced = tmp_path / "out", []
+    if overwrite:
+        path.write_bytes(b"old")
+
+    def fsync(descriptor: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append((name.is_dir(), name.read_bytes() if name.is_file() else None,
+                       path.read_bytes() if path.exists() else None))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(path, b"new", overwrite)
+    assert synced == [(False, b"new", b"old" if overwrite else None), (True, None, b"new")]
+    synced.clear()
+    monkeypatch.setattr(files, "_sync", True)  # is put back at the end
+    set_sync(False)
+    write(path, b"newer", overwrite=True)
+    assert synced == []
+
+
+def test_what_is_overwritten_passes_its_permissions_on(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    for mode in (0o600, 0o664, 0o755):
+        path.chmod(mode)
+        with atomic_write(path, overwrite=True) as file:
+            file.write(b"new")
+            (temporary,) = tmp_path.glob(".ddn-*")
+            assert stat.S_IMODE(temporary.stat().st_mode) == mode  # no moment in which others may read
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        for overwrite in (False, True):
-            with atomic_write(tmp_path / "out", overwrite=overwrite) as file:
-                file.write(b"x")
-            assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
+        write(tmp_path / "out", b"x", overwrite=False)
+        assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
     finally:
         os.umask(old)
 
@@ -138,9 +259,18 @@ def test_a_file_that_is_open_already_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == b"hello"
 
 
+def test_a_file_that_is_open_already_goes_on_where_it_is(tmp_path: Path) -> None:
+    with open(tmp_path / "out", "wb") as ours:
+        ours.write(b"one ")
+        ours.flush()
+        write(Path(f"/dev/fd/{ours.fileno()}"), b"two ", overwrite=False)
+        ours.write(b"three")
+    assert (tmp_path / "out").read_bytes() == b"one two three"
+
+
 def test_an_input_that_is_not_a_readable_file_is_named(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "no", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(InputMissing, match=f"cannot read .*{reason}"):
+        with pytest.raises(InputMissing, match=f"cannot be read: {reason}"):
             open_input(path)
     (tmp_path / "yes").write_bytes(b"data")
     with open_input(tmp_path / "yes") as file:

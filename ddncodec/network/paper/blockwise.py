@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddncodec.network.blocks import ResidualBlock
-from ddncodec.network.cosines import cosine_planes
+from ddncodec.network.cosines import cosine_factors
 from ddncodec.network.paper.config import BlockwiseConfig, SharedStage
 from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers
 from ddncodec.network.paper.features import ConvFeatures, Features, PlaneFeatures
@@ -184,7 +184,9 @@ class StageModule(nn.Module):
         self.told = nn.Conv2d(condition.channels * self.patch**2, stage.channels, 1) if condition else None
         # Training that starts from data replaces these by the residual's principal planes.
         self.register_buffer("planes", torch.empty(stage.planes, stage.resolution**2))
-        self.planes.copy_(torch.from_numpy(cosine_planes(stage.planes, stage.resolution)))
+        # Multiplied here, where tensors without memory may stand for them.
+        down, across = map(torch.from_numpy, cosine_factors(stage.planes, stage.resolution))
+        self.planes.copy_((down[:, :, None] * across[:, None, :]).flatten(1))
         self.blocks = nn.ModuleList(Block(stage, n, config.k, config.leak, config.classes) for n in stage.levels)
 
     def enter(self, state: LevelState, condition: Tensor | None) -> LevelState:

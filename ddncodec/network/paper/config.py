@@ -62,6 +62,7 @@ class SingleShotConfig:
 
     generator: ClassVar[str] = "single-shot"
     layout: ClassVar[str] = "stages"
+    refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
     resolution: int
@@ -85,7 +86,7 @@ class SingleShotConfig:
                     f"stage {stage.resolution}: channels must be 1 to {MAX_WIDTH}")
             require(1 <= stage.levels <= MAX_LEVELS,
                     f"stage {stage.resolution}: there must be 1 to {MAX_LEVELS} levels")
-        require_levels(self.levels)
+        require_levels(self.levels, self.resolution)
 
     @property
     def levels(self) -> int:
@@ -106,6 +107,11 @@ class SingleShotConfig:
     @property
     def modules(self) -> int:
         return self.levels
+
+    @property
+    def uses(self) -> int:
+        """Once for each pixel of the last stage."""
+        return self.resolution**2
 
     @property
     def largest(self) -> dict[str, tuple[int, ...]]:
@@ -165,6 +171,7 @@ class BlockwiseConfig:
 
     generator: ClassVar[str] = "blockwise"
     layout: ClassVar[str] = "stages"
+    refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
     resolution: int
@@ -193,7 +200,7 @@ class BlockwiseConfig:
             require(bool(stage.levels) and all(0 <= n <= MAX_LEVELS for n in stage.levels),
                      f"{where}: a block has 0 to {MAX_LEVELS} levels")
             last = stage.resolution
-        require_levels(self.levels)
+        require_levels(self.levels, self.resolution)
 
     @property
     def levels(self) -> int:
@@ -246,6 +253,11 @@ class BlockwiseConfig:
         return sum(len(stage.levels) for stage in self.stages)
 
     @property
+    def uses(self) -> int:
+        """Once for each pixel of the last stage."""
+        return self.resolution**2
+
+    @property
     def largest(self) -> dict[str, tuple[int, ...]]:
         """The planes of each stage."""
         return {f"stages.{i}.planes": (stage.planes, stage.resolution**2) for i, stage in enumerate(self.stages)}
@@ -272,6 +284,7 @@ class RecurrentConfig:
     layout: ClassVar[str] = "widths"
     condition: ClassVar[Condition | None] = None
     classes: ClassVar[int] = 1
+    refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
     levels: int
@@ -283,7 +296,7 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         _require_nodes(self.k, self.leak, self.chain_dropout)
         require_resolution(self.resolution)
-        require_levels(self.levels)
+        require_levels(self.levels, self.resolution)
         require(bool(self.widths) and all(1 <= width <= MAX_WIDTH for width in self.widths) and
                  self.resolution % 2 ** (len(self.widths) - 1) == 0,
                  f"a U-Net has widths of 1 to {MAX_WIDTH}, and halves the resolution after each")
@@ -311,6 +324,11 @@ class RecurrentConfig:
     def modules(self) -> int:
         """The residual blocks of the U-Net."""
         return len(self.widths)
+
+    @property
+    def uses(self) -> int:
+        """Once for each pixel and level."""
+        return self.levels * self.resolution**2
 
     @property
     def largest(self) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ddncodec.network.base import Drawn, Generator, Loss, NodeSplits
-from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers, Picks
 from ddncodec.network.paper.split_and_prune import split_and_prune
 from ddncodec.pixels import downsample
@@ -29,7 +29,7 @@ class BlockPass(NamedTuple):
 class PaperGenerator(Generator):
     """A generator of DDLs. start_outputs: (3 + leak, 1, 1), the outputs before the first level."""
 
-    config: BlockwiseConfig | RecurrentConfig
+    config: SingleShotConfig | BlockwiseConfig | RecurrentConfig
     start_outputs: nn.Parameter
 
     def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None

@@ -64,7 +64,7 @@ class SingleShotGenerator(PaperGenerator):
                ) -> Iterator[BlockPass]:
         left = self.config.levels if levels is None else levels
         classes = condition.flatten(1) if condition is not None and self.config.classes > 1 else None
-        prediction, leak = self.start_outputs.split([IMAGE_CHANNELS, self.config.leak])
+        prediction, leak = self.start_outputs.tensor_split([IMAGE_CHANNELS])
         state = LevelState(*(part.expand(batch, -1, -1, -1) for part in (self.start_trunk, prediction, leak)))
         for stage in self.stages:
             assert isinstance(stage, StageModule)
@@ -115,7 +115,7 @@ class Block(nn.Module):
         self.ddl = DiscreteDistributionLayers(1, config.k, config.leak, channels, config.classes,
                                               config.learning_residual)
         with torch.no_grad():
-            self.ddl.nodes *= NODE_SIZE
+            self.ddl.nodes.mul_(NODE_SIZE)
 
     def forward(self, state: LevelState) -> tuple[Tensor, Tensor]:
         """The trunk after this block, and the features of its DDL: both (B, C, r, r)."""

@@ -19,6 +19,7 @@ from ddncodec.network.paper.ddl import IMAGE_CHANNELS
 from ddncodec.network.paper.features import PlaneFeatures
 from ddncodec.network.paper.selection import nearest_path
 from ddncodec.pixels import downsample
+from ddncodec.progress import SILENT, Progress, each
 
 CHUNK = 500  # images at a time
 LLOYD_STEPS = 20
@@ -27,7 +28,8 @@ MAX_BYTES = 2**30  # of sample images: fewer of them at higher resolutions
 
 
 @torch.no_grad()
-def start(network: BlockwiseGenerator, images: Iterator[Tensor], head_steps: int = 0) -> None:
+def start(network: BlockwiseGenerator, images: Iterator[Tensor], head_steps: int = 0, progress: Progress = SILENT
+          ) -> None:
     """Fit the planes and nodes of an untrained network whose stages have planes.
 
     Relies on what an untrained block does: its correction is zero and its gains are one, so that the trunk need not
@@ -38,12 +40,13 @@ def start(network: BlockwiseGenerator, images: Iterator[Tensor], head_steps: int
         images: Some (b, 3, R, R) in [−1, 1] at a time; together well above three times as many as planes. Only as many
             are taken as fit into MAX_BYTES.
         head_steps: Not used: nothing here is fitted by gradient descent.
+        progress: Shows the phases.
     """
     k, side = network.config.k, network.config.resolution
     sample = _first(images, MAX_BYTES // (4 * IMAGE_CHANNELS * side**2))
     prediction = sample.mean((0, 2, 3)).view(1, 3, 1, 1).expand(len(sample), -1, -1, -1)
     network.start_outputs[:IMAGE_CHANNELS] = prediction[0]
-    for stage in network.stages:
+    for stage in each(list(network.stages), "nodes, stage by stage", progress):
         assert isinstance(stage, StageModule)
         target = downsample(sample, stage.resolution)
         if prediction.shape[-1] != stage.resolution:

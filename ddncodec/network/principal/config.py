@@ -74,7 +74,7 @@ class PrincipalConfig:
         require(all(1 <= width <= MAX_WIDTH for width in self.refiner) and
                  self.resolution % 2 ** len(self.refiner) == 0,
                  f"a refiner has widths of 1 to {MAX_WIDTH}, and halves the resolution for each")
-        require_levels(self.levels)
+        require_levels(self.levels, self.resolution)
 
     @property
     def level_bits(self) -> int:
@@ -100,7 +100,7 @@ class PrincipalConfig:
     def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640) -> PrincipalConfig:
         """A layout for any L, resolution and power of two K: the first segment half as long as the others."""
         require(power_of_two(k) and k >= 2, f"k must be a power of two, not {k}")
-        require_levels(levels)
+        require_levels(levels, resolution)
         level_bits = k.bit_length() - 1
         # Of photographs the eye and the mean squared error see most in luminance, and in its lower frequencies.
         frequencies = tuple(min(resolution**2, n) for n in (2112, 448, 192))
@@ -124,6 +124,11 @@ class PrincipalConfig:
     def modules(self) -> int:
         """The heads."""
         return len(self.segments)
+
+    @property
+    def uses(self) -> int:
+        """Once for each pixel, as the refiner's."""
+        return self.resolution**2
 
     @property
     def largest(self) -> dict[str, tuple[int, ...]]:

@@ -31,7 +31,7 @@ from ddncodec.samplers.guided import GuidedSampler
 from ddncodec.samplers.protocol import Sampler
 from ddncodec.samplers.streams import BatchStreams
 
-REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner, and of that the share of shorter streams
+REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner beside all, and of that the shorter streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,9 @@ class PrincipalGenerator(Generator):
 
     @property
     def resting(self) -> list[nn.Parameter]:
+        if self.refiner_alone and self.refiner is not None:
+            learning = set(self.refiner.parameters())
+            return [parameter for parameter in self.parameters() if parameter not in learning]
         return [] if self._coupled else self._couplers
 
     def seen(self, prediction: Tensor) -> Tensor:
@@ -182,7 +185,8 @@ class PrincipalGenerator(Generator):
 
         What no axis reaches is left out: the axes cannot lower it. The picks are those of the highest effort. The
         refiner learns beside them, without a gradient into them, from some of the images, and from some of those
-        after a random block, so that it refines shorter streams as well.
+        after a random block, so that it refines shorter streams as well. Alone, it learns from all images, and its
+        error is the whole loss.
         """
         with torch.autocast(images.device.type, enabled=False):  # distances want float32
             target = self.target(images)
@@ -201,7 +205,8 @@ class PrincipalGenerator(Generator):
         if self.refiner is not None:
             block = streams.below(len(predictions))
             shorter = self._implied(predictions[block], sum(map(len, levels[: block + 1])))
-            total = total + final_weight * self._refiner_loss(self.refiner, images, implied, shorter, streams)
+            refined = final_weight * self._refiner_loss(self.refiner, images, implied, shorter, streams)
+            total = refined if self.refiner_alone else total + refined
         indices = level_indices(torch.cat(picks, 1), self.config.level_bits)
         errors = torch.cat([*levels, final.detach()[None]]) / pixels
         return Loss(total, errors, indices, torch.ones_like(indices, dtype=torch.bool))
@@ -209,13 +214,14 @@ class PrincipalGenerator(Generator):
     def _refiner_loss(self, refiner: Refiner, images: Tensor, whole: Tensor, shorter: Tensor, streams: BatchStreams
                       ) -> Tensor:
         """Mean squared error of some refined images, of the whole stream's prediction or of a shorter one's."""
-        taken, cut = (streams.uniform(len(images), 2).to(images.device) < images.new_tensor([REFINED, CUT])).unbind(1)
+        share = 1 if self.refiner_alone else REFINED
+        taken, cut = (streams.uniform(len(images), 2).to(images.device) < images.new_tensor([share, CUT])).unbind(1)
         # Where none is taken one is, and counts nothing: in a job of many processes each must have a gradient.
         chosen = taken.nonzero()[:, 0] if taken.any() else taken.new_zeros(1, dtype=torch.int64)
         with torch.no_grad():
             rough = self.spectrum.synthesise(torch.where(cut[:, None], shorter, whole)[chosen])
         errors: Tensor = (self.through(refiner, rough).float() - images[chosen]).square().flatten(1).mean(1)
-        return (errors * taken[chosen]).sum() / (REFINED * len(images))
+        return (errors * taken[chosen]).sum() / (share * len(images))
 
     @torch.no_grad()
     def _level_errors(self, splits: Splits, target: Tensor) -> Tensor:

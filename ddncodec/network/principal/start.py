@@ -20,6 +20,7 @@ from ddncodec.network.principal.coupling import Codebook, all_picks
 from ddncodec.network.principal.generator import PrincipalGenerator
 from ddncodec.network.principal.heads import Head
 from ddncodec.network.principal.trees import Cells, SplitTrees
+from ddncodec.progress import SILENT, Progress, each
 from ddncodec.samplers.guided import GuidedSampler
 
 CHUNK = 1_000  # images at a time
@@ -31,18 +32,20 @@ HEAD_BATCH, HEAD_LR = 256, 1e-3
 
 
 @torch.no_grad()
-def start(network: PrincipalGenerator, images: Iterator[Tensor], head_steps: int) -> None:
+def start(network: PrincipalGenerator, images: Iterator[Tensor], head_steps: int, progress: Progress = SILENT) -> None:
     """Fit an untrained network to images.
 
     Args:
         network: Of which nothing is trained yet.
         images: Some (b, 3, R, R) in [−1, 1] at a time.
         head_steps: Steps of gradient descent for each head.
+        progress: Shows the phases.
     """
-    coefficients = fit_axes(network, images)
-    grow_trees(network.trees, coefficients)
-    fit_heads(network, coefficients, head_steps)
-    refit_trees(network, coefficients)
+    with progress.phase("principal axes"):
+        coefficients = fit_axes(network, images)
+    grow_trees(network.trees, coefficients, progress)
+    fit_heads(network, coefficients, head_steps, progress)
+    refit_trees(network, coefficients, progress)
 
 
 def fit_axes(network: PrincipalGenerator, images: Iterator[Tensor]) -> Tensor:
@@ -61,9 +64,9 @@ def fit_axes(network: PrincipalGenerator, images: Iterator[Tensor]) -> Tensor:
     return waves @ spectrum.basis
 
 
-def grow_trees(trees: SplitTrees, coefficients: Tensor) -> None:
+def grow_trees(trees: SplitTrees, coefficients: Tensor, progress: Progress) -> None:
     """Grow each axis's tree cell by cell, every cell split where that saves most squared error."""
-    for axis in range(len(trees.gain)):
+    for axis in each(range(len(trees.gain)), "trees", progress):
         steps, gain = _grow(coefficients[:, axis].double().numpy(), trees.gain.shape[1])
         trees.steps[axis], trees.gain[axis] = torch.from_numpy(steps), torch.from_numpy(gain).half()
 
@@ -90,30 +93,33 @@ def _grow(values: npt.NDArray[np.float64], size: int) -> tuple[npt.NDArray[np.fl
     return steps, gain
 
 
-def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int) -> None:
+def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int, progress: Progress) -> None:
     """Walk the images through the segments; fit each head where they stand, then go on with what it says."""
     config = network.config
+    count = len(config.segments)
     prediction = torch.zeros_like(coefficients)
     cells = [Cells(network.trees, len(part)) for part in torch.split(coefficients, CHUNK)]
-    for segment in range(len(config.segments) + 1):
+    for segment in range(count + 1):
         network.deviation[segment] = (coefficients - prediction).square().mean(0).sqrt()
         if segment:
             head = network.heads[segment - 1]
             assert isinstance(head, Head)
             fit_head(head, network.seen(prediction), (coefficients - prediction) / network.deviation[segment],
-                     network.deviation[segment].square(), head_steps)
-        parts = zip(torch.split(coefficients, CHUNK), torch.split(prediction, CHUNK), cells, strict=True)
-        for target, part, reached in parts:
+                     network.deviation[segment].square(), head_steps, f"head {segment} of {count}", progress)
+        if segment == count:
+            return
+        bits = config.segments[segment] * config.level_bits
+        targets = _parts(coefficients, f"images through segment {segment + 1} of {count}", progress)
+        for target, part, reached in zip(targets, torch.split(prediction, CHUNK), cells, strict=True):
             corrected, scale = network.correct(segment, part)
-            if segment < len(config.segments):
-                bits = config.segments[segment] * config.level_bits
-                for splits in network.segment(GuidedSampler(target), segment, corrected, scale, reached, bits):
-                    corrected = splits.after
+            for splits in network.segment(GuidedSampler(target), segment, corrected, scale, reached, bits):
+                corrected = splits.after
             part.copy_(corrected)
 
 
 @torch.enable_grad()
-def fit_head(head: Head, inputs: Tensor, missing: Tensor, weight: Tensor, steps: int) -> None:
+def fit_head(head: Head, inputs: Tensor, missing: Tensor, weight: Tensor, steps: int, phase: str = "head",
+             progress: Progress = SILENT) -> None:
     """Fit a head to say the mean of what is missing (N, axes) and, of the coded axes, its deviation.
 
     weight: (axes,), what an axis's squared error counts; the deviation's loss is a Gaussian's likelihood.
@@ -121,7 +127,7 @@ def fit_head(head: Head, inputs: Tensor, missing: Tensor, weight: Tensor, steps:
     weight = weight / weight.sum()
     optimizer = torch.optim.AdamW(head.parameters(), weight_decay=0.01)
     generator = torch.Generator().manual_seed(0)
-    for step in range(steps):
+    for step in each(range(steps), phase, progress):
         for group in optimizer.param_groups:
             group["lr"] = HEAD_LR * min(1, (step + 1) / 100) * (1 - step / steps)
         rows = torch.randint(len(inputs), (HEAD_BATCH,), generator=generator)
@@ -137,7 +143,7 @@ def fit_head(head: Head, inputs: Tensor, missing: Tensor, weight: Tensor, steps:
 
 
 @torch.no_grad()
-def couple(network: PrincipalGenerator, images: Iterator[Tensor]) -> None:
+def couple(network: PrincipalGenerator, images: Iterator[Tensor], progress: Progress = SILENT) -> None:
     """Let the network's picks depend on one another: where a cell is not split again, give it a dither.
 
     This is done late, since the order of the splits is what says which cells those are.
@@ -145,6 +151,7 @@ def couple(network: PrincipalGenerator, images: Iterator[Tensor]) -> None:
     Args:
         network: Trained so far without a coupling.
         images: Some (b, 3, R, R) in [−1, 1] at a time.
+        progress: Shows the phases.
     """
     coefficients = torch.cat([network.target(part) for part in images])
     trees = network.trees
@@ -157,14 +164,14 @@ def couple(network: PrincipalGenerator, images: Iterator[Tensor]) -> None:
     reach = (trees.steps[:, :, 1] - trees.steps[:, :, 0]) / 2
     if isinstance(network.coupling, Codebook):
         trees.dither.zero_()
-        network.coupling.offsets.copy_(fit_codebook(network, coefficients, final))
+        network.coupling.offsets.copy_(fit_codebook(network, coefficients, final, progress))
         trees.dither.copy_(reach * final)
     else:
         trees.dither.copy_(DITHER * reach * final)
-    refit_trees(network, coefficients, MAX_EFFORT)
+    refit_trees(network, coefficients, progress, MAX_EFFORT)
 
 
-def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tensor) -> Tensor:
+def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tensor, progress: Progress) -> Tensor:
     """Offsets (K, b) of a level's nodes by Lloyd's algorithm, on what its final cells hold.
 
     Residuals are measured from the middle between a cell's two children, in halves of their distance.
@@ -172,7 +179,7 @@ def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tenso
     bits = network.config.level_bits
     steps = network.trees.steps
     samples = []
-    for target in torch.split(coefficients[: 8 * CHUNK], CHUNK):
+    for target in _parts(coefficients[: 8 * CHUNK], "codebook", progress):
         for splits in network.splits(GuidedSampler(target), len(target)):
             pair = steps[splits.axes, splits.leaves] * splits.scale[:, :, None]
             residual = (target - splits.before).gather(1, splits.axes)
@@ -190,12 +197,12 @@ def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tenso
     return nodes - corners
 
 
-def refit_trees(network: PrincipalGenerator, coefficients: Tensor, effort: int = GREEDY) -> None:
+def refit_trees(network: PrincipalGenerator, coefficients: Tensor, progress: Progress, effort: int = GREEDY) -> None:
     """A Lloyd step: every cell's steps and gain become what a guided pass over the images finds them to be."""
     steps, gain = network.trees.steps, network.trees.gain
     weight, pull = torch.zeros(steps.numel()), torch.zeros(steps.numel())
     count, saved = torch.zeros(gain.numel()), torch.zeros(gain.numel())
-    for target in torch.split(coefficients, CHUNK):
+    for target in _parts(coefficients, "trees again", progress):
         for splits in network.splits(GuidedSampler(target, effort), len(target)):
             cell = splits.axes * gain.shape[1] + splits.leaves
             node = (2 * cell + splits.picks).flatten()
@@ -209,3 +216,11 @@ def refit_trees(network: PrincipalGenerator, coefficients: Tensor, effort: int =
     steps.copy_((pull.view_as(steps) + PRIOR * steps) / (weight.view_as(steps) + PRIOR))
     fitted = (saved.view_as(gain) + PRIOR * gain) / (count.view_as(gain) + PRIOR)
     gain.copy_(fitted.clamp(min=0).half())
+
+
+def _parts(coefficients: Tensor, phase: str, progress: Progress) -> Iterator[Tensor]:
+    """The coefficients of some images at a time, as a phase."""
+    with progress.phase(phase, len(coefficients)) as advance:
+        for part in torch.split(coefficients, CHUNK):
+            yield part
+            advance(len(part))

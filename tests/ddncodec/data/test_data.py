@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from PIL import Image
 
 from ddncodec.data import Packed, pack
 from ddncodec.data.pictures import pictures
-from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, ImageSize, InputMissing
+from ddncodec.errors import BadCheckpoint, DataMissing, DdnError, ImageSize, InputMissing, UnreadableImage
 from ddncodec.images import Pixels, fit
 from ddncodec.pixels import to_tensor
 
@@ -328,3 +329,63 @@ def test_a_file_that_is_no_pack_is_refused(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(BadCheckpoint):
             Packed(file, 0)
+
+
+def tar_header(kind: bytes, size: int, name: str = "x.png") -> bytes:
+    member = tarfile.TarInfo(name)
+    member.type, member.size = kind, max(size, 0)
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    if size < 0:
+        header[124:136] = size.to_bytes(12, "big", signed=True)
+        header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    return bytes(header)
+
+
+def pax(records: bytes, size: int) -> bytes:
+    data = b"%d %s\n" % (len(records) + 1 + len(str(size)), records) if records else b""
+    return data.ljust(size, b"\0")
+
+
+LARGE = 2**26
+HOSTILE_TARS = {
+    "long name": tar_header(tarfile.GNUTYPE_LONGNAME, LARGE) + b"a" * LARGE,
+    "pax": tar_header(tarfile.XHDTYPE, LARGE) + pax(b"", LARGE),
+    "global pax": tar_header(tarfile.XGLTYPE, LARGE) + pax(b"", LARGE),
+    "chained pax": (tar_header(tarfile.XHDTYPE, 2**19) + bytes(2**19)) * (LARGE // 2**19),
+    "many globals": (tar_header(tarfile.XGLTYPE, 2**16) + bytes(2**16) + tar_header(tarfile.REGTYPE, 0)) * 1000,
+    "negative size": tar_header(tarfile.REGTYPE, -512),
+    "negative long name": tar_header(tarfile.GNUTYPE_LONGNAME, -512) + bytes(LARGE),
+    "negative pax": tar_header(tarfile.XHDTYPE, 512) + pax(b"size=-512", 512) + tar_header(tarfile.REGTYPE, 0),
+    "sparse": tar_header(tarfile.GNUTYPE_SPARSE, 512) + bytes(512),
+    "name": tar_header(tarfile.GNUTYPE_LONGNAME, 5_000) + (b"a" * 4_996 + b".png").ljust(5_120, b"\0")
+            + tar_header(tarfile.REGTYPE, 0),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_TARS)
+def test_what_a_tar_says_of_its_members_is_bounded_before_it_is_read(name: str, tmp_path: Path) -> None:
+    good = tar_header(tarfile.REGTYPE, len(BROKEN), "first.png") + BROKEN.ljust(512, b"\0")
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(good + HOSTILE_TARS[name] + bytes(10_240), 1))
+    tracemalloc.start()
+    first, *_, last = pictures(str(tmp_path / "x.tar.gz"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert first.name.endswith(":first.png")
+    assert isinstance(last.content, UnreadableImage)
+    assert last.name == str(tmp_path / "x.tar.gz")  # it ends there
+    assert peak < 2**23
+
+
+def test_labels_are_read_one_by_one_and_rows_of_a_size_that_no_picture_has_never(tmp_path: Path) -> None:
+    count = 2**25
+    for name, header in (("t-images-idx3-ubyte.gz", struct.pack(">HBBIII", 0, 8, 3, count, 1, 1)),
+                         ("t-labels-idx1-ubyte.gz", struct.pack(">HBBI", 0, 8, 1, count)),
+                         ("u-images-idx3-ubyte.gz", struct.pack(">HBBIII", 0, 8, 3, 1, 1, count))):
+        (tmp_path / name).write_bytes(gzip.compress(header + bytes(count), 1))
+    tracemalloc.start()
+    for name in "tu":
+        entry, = pictures(str(tmp_path / f"{name}-images-idx3-ubyte.gz"))
+        assert isinstance(entry.content, ImageSize)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22

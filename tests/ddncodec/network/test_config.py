@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddncodec.errors import BadCheckpoint
-from ddncodec.network.paper.config import BlockwiseConfig, spread_levels
+from ddncodec.network.config import GeneratorConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig, spread_levels
+from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.network.registry import config_from_json
 
 REFERENCE = BlockwiseConfig.default(2, 1152)
@@ -24,6 +26,15 @@ def test_every_k_and_l_and_resolution_has_a_layout_with_exactly_l_levels(k: int,
 def test_each_resolution_gets_twice_the_levels_of_the_one_before_and_at_most_a_bit_a_dimension() -> None:
     spread = spread_levels(2, 1152, 64)
     assert spread == {1: 3, 2: 12, 4: 36, 8: 72, 16: 144, 32: 288, 64: 597}
+
+
+@pytest.mark.parametrize("config", [BlockwiseConfig, SingleShotConfig, RecurrentConfig, PrincipalConfig])
+def test_levels_are_limited_by_the_resolution(config: type[GeneratorConfig]) -> None:
+    assert config.default(2, 1152, 1024).levels == 1152
+    assert config.default(2, 65_535, 128).levels == 65_535
+    for levels, resolution in ((65_535, 1024), (2_049, 1024), (65_536, 8)):
+        with pytest.raises(BadCheckpoint, match="levels"):
+            config.default(2, levels, resolution)
 
 
 def test_both_reference_models_have_144_bytes() -> None:

@@ -38,6 +38,13 @@ def test_all_parameters_but_those_said_to_rest_have_a_gradient(config: Generator
     assert said == found
 
 
+def test_where_the_refiner_learns_alone_all_other_parameters_rest() -> None:
+    generator = PrincipalGenerator(BINARY)
+    generator.refiner_alone = True
+    said, found = resting(generator)
+    assert said == found == {name for name, _ in generator.named_parameters() if not name.startswith("refiner.")}
+
+
 @pytest.mark.parametrize("config", [BINARY, FOUR_NODES])
 def test_coupled_all_parameters_have_a_gradient_though_no_pick_is_coupled(config: PrincipalConfig) -> None:
     generator = PrincipalGenerator(config)

@@ -38,11 +38,9 @@ import sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from ddncodec.network.paper import split_and_prune
 from ddncodec.training.distributed import join
 from ddncodec.training.recipe import Recipe, read
 from ddncodec.training.trainer import Trainer
-split_and_prune.MIN_PICKS = 1
 with join(torch.device(sys.argv[2])) as world:
     trainer = Trainer.create(Path("job"), Recipe.of(read("recipe.toml")), world)
     assert world.size == int(sys.argv[1])
@@ -106,19 +104,19 @@ def torchrun(processes: int, *arguments: str, cwd: Path) -> "subprocess.Popen[st
 ])
 def test_processes_end_with_the_weights_of_one(
     network: BlockwiseConfig | PrincipalConfig, processes: int, accumulate: int, device: str, photos: Path,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path
 ) -> None:
     if device == "cuda" and torch.cuda.device_count() < processes:
         pytest.skip("too few GPUs")  # NCCL takes one for each process
     train = TrainConfig(data=str(photos), steps=10, batch=12, warmup=2, start_images=48, head_steps=2, augment=0.5,
-                        couple_images=40, couple_at=0.5, validation_images=3, validate_every=5, lr=1e-3)
+                        split_gate=1, couple_images=40, couple_at=0.5, validation_images=3, validate_every=5, lr=1e-3,
+                        refiner_steps=5 if network is PRINCIPAL else 0)
     (tmp_path / "recipe.toml").write_text(Recipe(network, replace(train, accumulate=accumulate)).to_toml())
     (tmp_path / "worker.py").write_text(WORKER)
     with torchrun(processes, "--standalone", "worker.py", str(processes), device, cwd=tmp_path) as job:
         _, err = job.communicate(timeout=120)
     assert job.returncode == 0, err
     assert "unused parameters" not in err
-    monkeypatch.setattr("ddncodec.network.paper.split_and_prune.MIN_PICKS", 1)
     alone = Trainer.create(tmp_path / "alone", Recipe(network, train), World(torch.device("cpu")))
     list(alone.run())
     ranks = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(processes)]
@@ -130,7 +128,7 @@ def test_processes_end_with_the_weights_of_one(
         torch.testing.assert_close(ranks[0][name].cpu(), tensor, rtol=1e-3, atol=1e-4, msg=name)
     logs = [[json.loads(line) for line in (tmp_path / name / LOG_FILE).read_text().splitlines()]
             for name in ("job", "alone")]
-    assert len(logs[0]) == len(logs[1]) == 2
+    assert len(logs[0]) == len(logs[1]) == (train.steps + train.refiner_steps) // 5
     for job_line, line in zip(*logs, strict=True):
         for fact in ("psnr", "loss", "usage"):
             assert job_line[fact] == pytest.approx(line[fact], rel=1e-3), fact

@@ -74,6 +74,30 @@ def test_the_memory_of_a_run_on_cuda_is_estimated_within_a_fifth() -> None:
     assert estimate(Recipe(NETWORK, TrainConfig(batch=BATCH)), device).total_bytes == pytest.approx(peak, rel=0.2)
 
 
+LIMITS = """
+import resource, torch
+from ddncodec.network.paper.config import BlockwiseConfig
+from ddncodec.training.config import TrainConfig
+from ddncodec.training.estimate import estimate
+from ddncodec.training.recipe import Recipe
+
+def estimated(*arguments, **options):
+    found = estimate(Recipe(BlockwiseConfig.default(*arguments, **options), TrainConfig()), torch.device("cpu"))
+    return found.total_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+small = estimated(2, 4, 8, channels=4, planes=4)
+large = estimated(512, 16, 1024, channels=4096, planes=4096)
+print(large[0], large[1] - small[1])
+"""
+
+
+def test_an_estimate_allocates_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITS], capture_output=True, text=True, check=True)
+    total, taken = map(int, done.stdout.split())
+    assert total > 2**36
+    assert taken < 2**28  # the cosines that planes are made of, and Python's objects
+
+
 def test_flops_are_those_of_the_operations() -> None:
     """A convolution of 3×3 of C channels on P pixels, forward and twice as much backward, is most of a block."""
     narrow, wide = (estimate(Recipe(BlockwiseConfig.default(2, 8, 16, channels=channels, planes=0),

@@ -3,18 +3,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ddncodec.errors import BadCheckpoint, InputMissing, NotFinite
+from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite
 from ddncodec.network.config import Condition, GeneratorConfig
 from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
-from ddncodec.network.paper.split_and_prune import MIN_PICKS
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.samplers.streams import BatchStreams
-from ddncodec.training.checkpoint import load_state
+from ddncodec.training.checkpoint import load_state, save_state
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.estimate import estimate
@@ -41,18 +39,6 @@ def world(request: pytest.FixtureRequest) -> World:
     return World(torch.device(request.param))
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of forty small pictures, one of them broken."""
-    folder = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for i in range(40):
-        coarse = Image.fromarray(random.integers(0, 256, (3, 4, 3), np.uint8))
-        coarse.resize((20, 24), Image.Resampling.BICUBIC).save(folder / f"{i:02}.png")
-    (folder / "broken.png").write_bytes(b"no picture")
-    return folder
-
-
 @pytest.fixture
 def config(photos: Path) -> TrainConfig:
     return TrainConfig(data=str(photos), steps=8, batch=6, warmup=2, start_images=36, validation_images=2,
@@ -71,8 +57,8 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
     # Make splits happen, and after the break too.
     broken = Trainer.create(tmp_path / "broken", Recipe(network, config), CPU)
     for trainer in (unbroken, broken):
-        trainer.network.layers[-1].usage[:, 0] = 2.2 * MIN_PICKS
-        trainer.network.layers[-1].usage[:, 1:] = 0.55 * MIN_PICKS
+        trainer.network.layers[-1].usage[:, 0] = 2.2 * config.split_gate
+        trainer.network.layers[-1].usage[:, 1:] = 0.55 * config.split_gate
     list(unbroken.run())
     for progress in broken.run():
         if progress.step == 5:
@@ -119,28 +105,122 @@ def test_training_lowers_the_loss(network: BlockwiseConfig, config: TrainConfig,
     assert loss() < 0.85 * before
 
 
-def test_a_principal_run_couples_its_picks_and_resumes_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
-    run = replace(config, head_steps=3, couple_images=40, couple_at=0.5, augment=0.5)
-    unbroken = Trainer.create(tmp_path / "unbroken", Recipe(PRINCIPAL, run), CPU)
+@pytest.fixture
+def principal(config: TrainConfig) -> Recipe:
+    """All phases: eight steps, coupled after half of them, then four of the refiner alone; gradients are clipped."""
+    return Recipe(PRINCIPAL, replace(config, head_steps=3, couple_images=40, couple_at=0.5, augment=0.5,
+                                     refiner_steps=4, clip=0.001))
+
+
+def stopped(folder: Path, recipe: Recipe, step: int, steps: int = 8) -> Trainer:
+    """A run that was stopped after a step."""
+    trainer = Trainer.create(folder, replace(recipe, train=replace(recipe.train, steps=steps)), CPU)
+    for progress in trainer.run():
+        if progress.step == step:
+            trainer.request_stop()
+    assert trainer.step == step
+    return trainer
+
+
+# Saved just before the picks are coupled, just before the refiner learns alone, and while it does.
+@pytest.mark.parametrize("step", [4, 8, 10])
+def test_a_principal_run_resumes_bit_for_bit_from_all_of_its_phases(step: int, principal: Recipe, tmp_path: Path
+                                                                    ) -> None:
+    unbroken = Trainer.create(tmp_path / "unbroken", principal, CPU)
     for progress in unbroken.run():
         dithered = bool(unbroken.network.state_dict()["trees.dither"].any())
         assert dithered == (progress.step > 4)
-    broken = Trainer.create(tmp_path / "broken", Recipe(PRINCIPAL, run), CPU)
-    for progress in broken.run():
-        if progress.step == 4:  # saved just before the picks are coupled
-            broken.request_stop()
-    resumed = Trainer.resume(tmp_path / "broken", CPU)
-    list(resumed.run())
+    stopped(tmp_path / "broken", principal, step)
+    assert [progress.step for progress in Trainer.resume(tmp_path / "broken", CPU).run()] == [*range(step + 1, 13)]
     for name, tensor in state(tmp_path / "unbroken").items():
         assert torch.equal(tensor, state(tmp_path / "broken")[name]), name
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_state_of_an_older_version_resumes_bit_for_bit(step: int, principal: Recipe, tmp_path: Path) -> None:
+    """One that does not know whether it is coupled, nor of a refiner that learns alone, nor of other lengths."""
+    recipe = replace(principal, train=replace(principal.train, refiner_steps=0))
+    list(Trainer.create(tmp_path / "new", recipe, CPU).run())
+    stopped(tmp_path / "old", recipe, step)
+    tensors, facts = load_state(tmp_path / "old" / STATE_FILE)
+    for name in ("coupled", "refining_since", "schedule_changed"):
+        del facts[name]
+    for name in ("refiner_steps", "refiner_lr"):
+        del facts["train"][name]
+    save_state(tmp_path / "old" / STATE_FILE, tensors, facts)
+    list(Trainer.resume(tmp_path / "old", CPU).run())
+    for name, tensor in state(tmp_path / "new").items():
+        assert torch.equal(tensor, state(tmp_path / "old")[name]), name
+
+
+@pytest.mark.parametrize(("stop", "steps", "coupled"), [
+    (2, 14, 7), (2, 6, 3), (6, 20, None), (6, 7, None),  # before and after the picks are coupled, longer and shorter
+    (3, 4, 3), (3, 1, 3),  # the new length's half is behind, in the latter case all of it
+    (8, 20, None), (12, 20, None), (12, 8, None),  # before the refiner's steps, and after them
+])
+def test_picks_are_coupled_once_whichever_way_the_length_changes(
+    stop: int, steps: int, coupled: int | None, principal: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped(tmp_path, principal, stop)
+    resumed = Trainer.resume(tmp_path, CPU, steps)
+    times: list[int] = []
+    monkeypatch.setattr(resumed, "_couple", lambda network: times.append(resumed.step))
+    done = [progress.step for progress in resumed.run()]
+    assert times == ([] if coupled is None else [coupled])
+    assert done == [*range(stop + 1, max(stop, steps) + 5)] if (stop, steps) != (12, 8) else not done
+
+
+@pytest.mark.parametrize(("stop", "steps"), [(3, 20), (3, 6), (8, 16), (12, 20)])
+def test_the_learning_rate_does_not_jump_where_the_length_changes(
+    stop: int, steps: int, principal: Recipe, tmp_path: Path
+) -> None:
+    before = stopped(tmp_path, principal, stop)
+    expected = before.schedule(stop)
+    resumed = Trainer.resume(tmp_path, CPU, steps)
+    rates = [[group["lr"] for group in resumed.optimizer.param_groups]]
+    for progress in resumed.run():
+        if progress.step < steps:
+            rates.append([group["lr"] for group in resumed.optimizer.param_groups])
+        if progress.step == stop + 1:  # what is changed once is remembered
+            resumed.save()
+            again = Trainer.resume(tmp_path, CPU)
+            assert [group["lr"] for group in again.optimizer.param_groups] == rates[-1]
+    train = principal.train
+    assert rates[0] == [train.lr * expected, train.lr / 20 * expected]
+    assert [rate for rate, _ in rates] == pytest.approx([train.lr * resumed.schedule(s) for s in range(stop, steps)])
+
+
+def test_the_refiner_learns_alone_on_top_of_the_average_of_all_parts(principal: Recipe, tmp_path: Path) -> None:
+    all_parts = stopped(tmp_path, principal, 8)
+    average = {name: tensor.clone() for name, tensor in all_parts.average.state_dict().items()}
+    resumed = Trainer.resume(tmp_path, CPU)
+    list(resumed.run())
+    for part in (resumed.network, resumed.average):
+        changed = {name for name, tensor in part.state_dict().items() if not torch.equal(tensor, average[name])}
+        assert changed == {name for name, _ in part.named_parameters() if name.startswith("refiner.")}
+
+
+def test_a_run_whose_refiner_learned_alone_goes_back_to_all_parts(principal: Recipe, tmp_path: Path) -> None:
+    stopped(tmp_path, principal, 10)
+    resumed = Trainer.resume(tmp_path, CPU, 14)
+    heads = [parameter.clone() for parameter in resumed.network.dense[0].parameters()]
+    steps = [progress.step for progress in resumed.run()]
+    assert steps == [*range(11, 19)]  # four of all parts, four of the refiner
+    assert not any(map(torch.equal, heads, resumed.network.dense[0].parameters()))
+
+
+@pytest.mark.parametrize("network", [PLANES, replace(PRINCIPAL, refiner=())])
+def test_steps_of_a_refiner_that_there_is_not_are_refused(network: GeneratorConfig) -> None:
+    with pytest.raises(BadRecipe, match="no refiner"):
+        Recipe(network, TrainConfig(refiner_steps=1))
 
 
 def test_moments_and_average_follow_a_split(config: TrainConfig, world: World, tmp_path: Path) -> None:
     trainer = Trainer.create(tmp_path, Recipe(PLANES, replace(config, ema=1.0)), world)
     trainer.train_step()
     layer, averaged = trainer.network.layers[-1], trainer.average.layers[-1]
-    layer.usage[:] = MIN_PICKS
-    layer.usage[0, :, 0] = torch.tensor([0.0, 3, 1, 1]) * MIN_PICKS
+    layer.usage[:] = config.split_gate
+    layer.usage[0, :, 0] = torch.tensor([0.0, 3, 1, 1]) * config.split_gate
     trainer._follow(torch.zeros(12, 4, 1, device=world.device))
     moments = trainer.optimizer.state[layer.nodes]
     for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
@@ -152,6 +232,7 @@ def test_moments_and_average_follow_a_split(config: TrainConfig, world: World, t
 
 @pytest.mark.parametrize("network", [PLANES, CONV, PRINCIPAL])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_half_precision_trains_as_float32_does(
     network: BlockwiseConfig | PrincipalConfig, precision: str, config: TrainConfig, world: World, tmp_path: Path
 ) -> None:
