@@ -195,12 +195,9 @@ def _run(trainer: Trainer) -> int | None:
         caught.append(number)
         trainer.request_stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for _ in trainer.run():
-            pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)  # for good: torchrun signals to a process that is about to say that another is gone
+    for _ in trainer.run():
+        pass
     return caught[0] if caught else None
 
