@@ -1,8 +1,10 @@
 """Opening inputs and writing outputs whole or not at all, with one-line errors."""
 
+import fcntl
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -66,9 +68,7 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             permissions = None
         if permissions is not None and not overwrite:
             raise _exists(path)
-        # A name of its own, as the target's may be as long as names can be; not the tempfile
-        # module, whose files only their owner may read.
-        temporary = target.with_name(f".ddn-{secrets.token_hex(8)}.tmp")
+        temporary = _temporary(target)
         _temporaries.add(temporary)
         try:
             with open(temporary, "xb") as file:
@@ -89,6 +89,49 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
             _temporaries.discard(temporary)
     except OSError as error:
         raise OutputFailed(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within the block no other process has the folder locked; it is made, and goes again if it stays empty.
+
+    Raises OutputExists where another process has, OutputFailed where there can be no such folder.
+    """
+    made = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise OutputFailed(f"cannot make {folder}: {error.strerror}") from None
+    try:
+        with suppress(OSError):  # of a file system that knows no locks
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputExists("another process is at work in it", folder) from None
+        yield
+    finally:
+        os.close(descriptor)
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def keep_as(path: Path, name: Path) -> None:
+    """Give a file a second name, in the place of whatever has it. Raises OutputFailed."""
+    temporary = _temporary(name)
+    _temporaries.add(temporary)
+    try:
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, name)
+    except OSError as error:
+        raise OutputFailed(f"cannot write {name}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+        _temporaries.discard(temporary)
 
 
 def discard_temporaries() -> None:
@@ -121,6 +164,14 @@ def _descriptor(path: Path) -> int | None:
     """The number of this process's open file that a path names."""
     match = _DESCRIPTOR.fullmatch(str(path))
     return int(match[1]) if match else _STREAMS.get(str(path))
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside the target, of its own, as the target's may be as long as names can be.
+
+    Not by the tempfile module, whose files only their owner may read.
+    """
+    return target.with_name(f".ddn-{secrets.token_hex(8)}.tmp")
 
 
 def _publish(temporary: Path, target: Path, path: Path) -> None:

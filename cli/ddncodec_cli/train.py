@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddncodec_cli import options
-from ddncodec_cli.jobs import tell_skipped
+from ddncodec_cli.jobs import complain, tell_skipped
 from ddncodec_cli.progress import shown
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def train(
     from ddncodec.codec import choose_device
     from ddncodec.data import Packed
     from ddncodec.errors import OutputExists
+    from ddncodec.files import locked
     from ddncodec.training.distributed import join
     from ddncodec.training.trainer import STATE_FILE, Trainer
 
@@ -125,7 +127,8 @@ def train(
     if estimate:
         _estimate(_recipe(context, recipe), chosen, as_json)
         return
-    with join(chosen) as world, shown(world.leads) as progress:
+    with (join(chosen) as world, locked(resume or out) if world.leads else nullcontext(),
+          shown(world.leads) as progress):
         # What rank 0 sees counts: all must do the same.
         started = resume is None and world.any(world.leads and (out / STATE_FILE).exists())
         if started and is_torchelastic_launched():
@@ -134,6 +137,8 @@ def train(
                 typer.echo(f"{out} holds a run already: going on with it", err=True)
         if resume is not None:
             trainer = Trainer.resume(resume, world, steps, progress)
+            if world.leads and trainer.warning:
+                complain(trainer.warning)
         else:
             if started:
                 raise OutputExists(f"{out} holds a run already; --resume {out} goes on with it, --out names another")

@@ -8,6 +8,18 @@ from ddncodec.data import TRAIN_SEEDS
 from ddncodec.errors import BadRecipe
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+LIMITS: dict[str, tuple[int, int]] = {  # of what is a number; none of them is infinite
+    **dict.fromkeys(("steps", "validate_every", "save_every"), (1, 10**9)),
+    **dict.fromkeys(("warmup", "head_steps", "refiner_steps", "split_swaps"), (0, 10**9)),
+    **dict.fromkeys(("batch", "accumulate"), (1, 2**20)),
+    **dict.fromkeys(("couple_images", "validation_images"), (1, 10**8)),
+    **dict.fromkeys(("augment", "ema", "couple_at"), (0, 1)),
+    **dict.fromkeys(("lr", "node_lr", "refiner_lr"), (0, 100)),
+    **dict.fromkeys(("final_weight", "clip", "split_gate"), (0, 10**6)),
+    "start_images": (0, 10**8),
+    "seed": (0, 2**63 - 1),
+    "faces": (1_000, len(TRAIN_SEEDS)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +79,9 @@ class TrainConfig:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "couple_images", "validation_images", "validate_every",
-                     "save_every"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        for name in ("lr", "warmup", "final_weight", "clip", "split_gate", "split_swaps", "start_images", "head_steps",
-                     "refiner_steps", "refiner_lr"):
-            _require(getattr(self, name) >= 0, f"{name} must not be negative")
-        _require(self.node_lr is None or self.node_lr >= 0, "node_lr must not be negative")
-        _require(0 <= self.seed < 2**63, "seed must be 0 to 2^63 − 1")
-        _require(0 <= self.ema <= 1, "ema must be 0 to 1")
-        _require(0 <= self.couple_at <= 1, "couple_at must be 0 to 1")
-        _require(self.augment is None or 0 <= self.augment <= 1, "augment must be 0 to 1")
-        _require(1_000 <= self.faces <= len(TRAIN_SEEDS), f"faces must be 1,000 to {len(TRAIN_SEEDS):,}")
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            _require(value is None or least <= value <= most, f"{name} must be {least:,} to {most:,}, not {value}")
         _require(self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}")
 
     def share(self, processes: int) -> int:

@@ -41,7 +41,7 @@ class Recipe:
         """
         if unknown := tables.keys() - {"network", "train"}:
             raise BadRecipe(f"there is no table [{min(unknown)}] in a recipe")
-        return cls(_network(tables.get("network", {})), _train(tables.get("train", {})))
+        return cls(_network(tables.get("network", {})), train_config(tables.get("train", {})))
 
     def to_toml(self) -> str:
         """The text that `read` and `of` make the same recipe of."""
@@ -85,7 +85,8 @@ def _network(table: Mapping[str, Any]) -> GeneratorConfig:
         raise BadRecipe(str(error)) from None
 
 
-def _train(table: Mapping[str, Any]) -> TrainConfig:
+def train_config(table: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a [train] table, which is not trusted. Raises BadRecipe."""
     types = {name: get_args(hint) or (hint,) for name, hint in get_type_hints(TrainConfig).items()}
     for name, value in table.items():
         if name not in types:

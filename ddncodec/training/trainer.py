@@ -19,9 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from ddncodec.data import Faces, Packed, Source, pack
-from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite
+from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite
 from ddncodec.files import atomic_write
-from ddncodec.images import Pixels
+from ddncodec.images import Pixels, reason
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.network.base import Generator, Loss
 from ddncodec.network.condition import condition_of
@@ -32,13 +32,25 @@ from ddncodec.samplers.random import RandomSampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams, PerImageStreams
 from ddncodec.training.augment import augment
-from ddncodec.training.checkpoint import flatten_optimizer, load_state, restore_optimizer, save_state
+from ddncodec.training.checkpoint import (
+    AVERAGE,
+    MOMENTS,
+    NETWORK,
+    OPTIMIZER,
+    below,
+    flatten_optimizer,
+    load_state,
+    previous,
+    restore_optimizer,
+    save_state,
+    set_aside,
+)
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.recipe import Recipe
 from ddncodec.training.schedule import Schedule
 from ddncodec.training.watch import Clock, Measured, Watch, grid
-from ddncodec.weights import save_network
+from ddncodec.weights import require_work, save_network
 
 STATE_FILE, BEST_FILE, RECIPE_FILE = "state.safetensors", "best.safetensors", "recipe.toml"
 VALIDATION_BATCH = 64
@@ -96,6 +108,7 @@ class Trainer:
         self.objective: nn.Module = Objective(self.network, self.config.final_weight)
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.config.precision == "float16")
         self.step, self.splits, self.best_psnr = 0, 0, -math.inf
+        self.warning: str | None = None  # of what whoever resumed the run is to know
         self.coupled = False
         self.refining_since: int | None = None  # the step from which on the refiner alone learns
         self.schedule = Schedule(self.config.steps, self.config.warmup)
@@ -108,6 +121,7 @@ class Trainer:
     def create(cls, folder: Path, recipe: Recipe, world: World, progress: Progress = SILENT) -> Trainer:
         """Begin a run in a folder, which is made; start the nodes from data. Raises DataMissing, BadRecipe."""
         recipe.train.share(world.size)  # refuse before anything is packed
+        _require_work(recipe)
         trainer = cls(folder, recipe, world, _open_source(folder, recipe, world, progress), progress)
         if world.leads:
             folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +130,6 @@ class Trainer:
         if trainer._starts_from_data:
             trainer._fit(trainer._start)
         trainer._set_optimizer()
-        trainer.save()
         return trainer
 
     @classmethod
@@ -124,8 +137,24 @@ class Trainer:
         """Go on with the run in a folder, to another number of steps if given. Raises InputMissing, BadCheckpoint.
 
         Where that is more than were done, a run whose refiner learned alone goes back to all parts, up to that number.
+        Where the newest state is damaged, the one before it goes on; `warning` says so.
         """
-        tensors, facts = load_state(folder / STATE_FILE)
+        newest = folder / STATE_FILE
+        try:
+            return cls._resume(newest, world, steps, progress)
+        except (InputMissing, BadCheckpoint) as error:
+            if not previous(newest).exists():
+                raise
+            trainer = cls._resume(previous(newest), world, steps, progress)
+            if world.leads:
+                set_aside(newest)
+            trainer.warning = f"{error}; going on with the state before it, of step {trainer.step}"
+            return trainer
+
+    @classmethod
+    def _resume(cls, state: Path, world: World, steps: int | None, progress: Progress) -> Trainer:
+        tensors, facts = load_state(state)
+        folder = state.parent
         try:
             before = TrainConfig(**facts["train"])
             config = before if steps is None else replace(before, steps=steps)
@@ -133,8 +162,10 @@ class Trainer:
             packed = _pack_folder(folder, config) / facts["packed"] if facts["packed"] else None
             trainer = cls(folder, recipe, world, Packed(packed, config.seed) if packed and packed.exists()
                           else _open_source(folder, recipe, world, progress), progress)
-            trainer.network.load_state_dict(_below("network.", tensors))
-            trainer.average.load_state_dict(_below("average.", tensors))
+            if trainer.source.validation(1).shape[-1] != recipe.network.resolution:
+                raise ValueError("the packed images are of another resolution")
+            trainer.network.load_state_dict(below(NETWORK, tensors))
+            trainer.average.load_state_dict(below(AVERAGE, tensors))
             trainer.scaler.load_state_dict(facts["scaler"])
             trainer.step, trainer.splits = facts["step"], facts["splits"]
             trainer.best_psnr = facts["best_psnr"] if facts["best_psnr"] is not None else -math.inf
@@ -150,9 +181,9 @@ class Trainer:
             trainer.refining_since = None if back else refining_since
             trainer._set_optimizer()
             if not back:  # else the moments are those of the refiner alone
-                restore_optimizer(trainer.optimizer, _below("optimizer.", tensors))
+                restore_optimizer(trainer.optimizer, below(OPTIMIZER, tensors))
         except (KeyError, TypeError, ValueError, RuntimeError, BadRecipe) as error:
-            raise BadCheckpoint(f"{folder / STATE_FILE}: {error}".splitlines()[0]) from None
+            raise BadCheckpoint(reason(error), state) from None
         return trainer
 
     @property
@@ -239,6 +270,8 @@ class Trainer:
         All parts learn for the configured number of steps, then the refiner alone, where its steps are configured, on
         top of the moving average of all parts. Raises NotFinite, with the state that was last saved left as it is.
         """
+        if self.step == 0:
+            self.save()  # here, where a signal that stops the run is heeded, for it to be one that can go on
         watch = Watch(self.folder) if self.world.leads else None
         clock = Clock(self.config.batch)
         yield from self._train("training", self.config.steps, watch, clock)
@@ -352,8 +385,8 @@ class Trainer:
         for splits in self.network.split_and_prune(counts, self.config.split_gate, self.config.split_swaps,
                                                     generator):
             self.splits += int(splits.due.sum())
-            moments = self.optimizer.state[splits.nodes]
-            for per_node in (moments["exp_avg"], moments["exp_avg_sq"], averaged[splits.nodes]):
+            moments = self.optimizer.state[splits.nodes]  # none before the first step that a scaler did not skip
+            for per_node in (*(moments[name] for name in MOMENTS if moments), averaged[splits.nodes]):
                 splits.apply(per_node)
         self._averaged.update_parameters(self.network)
 
@@ -399,8 +432,8 @@ class Trainer:
         if not self.world.leads:
             return
         tensors: dict[str, Tensor] = {}
-        for prefix, part in (("network.", self.network.state_dict()), ("average.", self.average.state_dict()),
-                             ("optimizer.", flatten_optimizer(self.optimizer))):
+        for prefix, part in ((NETWORK, self.network.state_dict()), (AVERAGE, self.average.state_dict()),
+                             (OPTIMIZER, flatten_optimizer(self.optimizer))):
             tensors |= {prefix + name: tensor for name, tensor in part.items()}
         facts = {"train": asdict(self.config), "network": self.network.config.to_json(), "step": self.step,
                  "coupled": self.coupled, "refining_since": self.refining_since,
@@ -409,6 +442,16 @@ class Trainer:
                  "scaler": self.scaler.state_dict(),
                  "packed": self.source.file.name if isinstance(self.source, Packed) else None}
         save_state(self.folder / STATE_FILE, tensors, facts)
+
+
+def _require_work(recipe: Recipe) -> None:
+    """Raise BadRecipe for a network whose weights nobody could load."""
+    with torch.device("meta"):
+        network = build(recipe.network)
+    try:
+        require_work(recipe.network, sum(tensor.numel() for tensor in network.state_dict().values()))
+    except BadCheckpoint as error:
+        raise BadRecipe(str(error)) from None
 
 
 def _open_source(folder: Path, recipe: Recipe, world: World, progress: Progress) -> Source:
@@ -427,10 +470,6 @@ def _open_source(folder: Path, recipe: Recipe, world: World, progress: Progress)
 def _pack_folder(folder: Path, config: TrainConfig) -> Path:
     """Where packed images are: in the cache, or else in the run's own folder."""
     return Path(config.cache) if config.cache else folder
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _move_average(decay: float, averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:

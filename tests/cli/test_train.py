@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 Run = Callable[..., Any]
 COMMON = ["train", "--k", "2", "--l", "8", "--resolution", "8", "--batch", "4", "--data", "data", "--device", "cpu"]
@@ -74,6 +75,13 @@ def running(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What the state of a run says of it."""
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+    return facts
+
+
 def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
@@ -87,8 +95,8 @@ def test_a_run_leaves_weights_that_work(
     assert (result.code, result.out, result.err) == (0, b"", told)  # and else quiet in a pipe
     folder = tmp_path / "runs/x"
     assert {path.name for path in folder.iterdir() if not path.name.startswith("images-8-")} == {
-        "best.safetensors", "state.safetensors", "recipe.toml", "log.jsonl", "preview.png", "samples.png",
-        "tensorboard"}
+        "best.safetensors", "state.safetensors", "state.previous.safetensors", "recipe.toml", "log.jsonl",
+        "preview.png", "samples.png", "tensorboard"}
     told = log(folder)[0]
     assert told["step"] == 6
     assert told["psnr"] > 0
@@ -154,6 +162,29 @@ def test_a_signal_stops_a_run_that_can_go_on(run_many: Run, data: Path, tmp_path
     assert result.code == 0
     assert log(tmp_path / "x")[-1]["step"] == stopped + 3
     assert (tmp_path / "x/best.safetensors").exists()
+
+
+def test_two_trainings_in_one_folder_are_refused(run_many: Run, refused: Run, data: Path, tmp_path: Path) -> None:
+    with running(tmp_path, *PLAIN, "--steps", "100000", "--out", "x") as process:
+        (tmp_path / "link").symlink_to("x")
+        again, resumed = run_many([*PLAIN, "--out", "link"], ["train", "--resume", "x"])
+        assert refused(again, 41) == "link: another process is at work in it"
+        assert refused(resumed, 41) == "x: another process is at work in it"
+        process.kill()
+        process.wait()
+    stopped = int(facts_of(tmp_path / "x")["step"])
+    assert run_many(["train", "--resume", "x", "--steps", stopped + 1])[0].code == 0  # a killed one holds no lock
+
+
+def test_a_damaged_state_is_told_and_the_one_before_it_goes_on(run_many: Run, data: Path, tmp_path: Path) -> None:
+    assert run_many([*PLAIN, "--steps", 2, "--out", "x"])[0].code == 0
+    (tmp_path / "x/state.safetensors").write_bytes(b"no state")
+    result, = run_many(["train", "--resume", "x", "--steps", 3])
+    assert (result.code, result.out) == (0, b"")
+    assert result.err.startswith("ddncodec: x/state.safetensors: damaged: ")
+    assert result.err.endswith("; going on with the state before it, of step 0\n")
+    assert result.err.count("\n") == 1
+    assert log(tmp_path / "x")[-1]["step"] == 3
 
 
 def test_data_that_is_missing_is_told(run_many: Run, refused: Run, draw: Run, tmp_path: Path) -> None:
@@ -245,7 +276,8 @@ def test_a_recipe_makes_a_run_options_override_it_and_the_runs_own_makes_the_sam
     "no toml", "k = 2", "[other]", "[network]\nk = 2.5", "[network]\nplanets = 3", "[network]\ngenerator = 'gan'",
     "[network]\nk = 3", "[train]\nsteps = 'many'", "[train]\nsteps = 0", "[train]\nstep = 1", "[train]\ncompile = 1",
     "[train]\nprecision = 'int8'", "[network]\ngenerator = 'single-shot'\nwidth = 3", "[network]\nsegments = [0]",
-    "[network]\nstages = 3", "\0", "[train]\nbatch = 6\naccumulate = 4",
+    "[network]\nstages = 3", "\0", "[train]\nbatch = 6\naccumulate = 4", "[train]\nlr = nan",
+    "[network]\ngenerator = 'recurrent'\nk = 2\nlevels = 2000\nresolution = 1024",
 ])
 def test_a_recipe_that_is_none_is_refused(run_many: Run, refused: Run, data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "r.toml").write_text(text)

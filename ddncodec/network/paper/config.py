@@ -229,6 +229,7 @@ class BlockwiseConfig:
 
         planes=0: features are the convolutions' own output.
         """
+        require(0 <= planes <= MAX_WIDTH, f"planes must be 0 to {MAX_WIDTH}, not {planes}")
         stages = []
         spread = spread_levels(k, levels, resolution)
         per_block = max(1, int(BLOCK_BITS // log2(k)))
@@ -345,8 +346,11 @@ def spread_levels(k: int, levels: int, resolution: int) -> dict[int, int]:
     """How many levels each resolution gets: half of them the finest, half of the rest the next, and so on.
 
     A resolution gets at most one bit for each of its 3·r² dimensions; what that leaves over goes to the
-    finest, and resolutions that get nothing are left out.
+    finest, and resolutions that get nothing are left out. Raises BadCheckpoint for numbers beyond the limits.
     """
+    _require_k(k)
+    require_resolution(resolution)
+    require_levels(levels, resolution)
     sides = [2**i for i in range(resolution.bit_length())]
     spread: dict[int, int] = {}
     rest = levels
@@ -367,7 +371,11 @@ def _condition(fields: dict[str, Any] | None) -> Condition | None:
     return None if fields is None else Condition(fields.pop("kind"), **whole(fields))
 
 
-def _require_nodes(k: int, leak: int, chain_dropout: float) -> None:
+def _require_k(k: int) -> None:
     require(2 <= k <= MAX_K, f"k must be 2 to {MAX_K}, not {k}")
+
+
+def _require_nodes(k: int, leak: int, chain_dropout: float) -> None:
+    _require_k(k)
     require(0 <= leak <= 64, f"leak must be 0 to 64, not {leak}")
     require(0 <= chain_dropout < 1, f"chain dropout must be in [0, 1), not {chain_dropout}")

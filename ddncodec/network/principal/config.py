@@ -100,6 +100,7 @@ class PrincipalConfig:
     def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640) -> PrincipalConfig:
         """A layout for any L, resolution and power of two K: the first segment half as long as the others."""
         require(power_of_two(k) and k >= 2, f"k must be a power of two, not {k}")
+        require_resolution(resolution)
         require_levels(levels, resolution)
         level_bits = k.bit_length() - 1
         # Of photographs the eye and the mean squared error see most in luminance, and in its lower frequencies.

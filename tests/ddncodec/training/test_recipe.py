@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from ddncodec import zoo
+from ddncodec.errors import BadRecipe
 from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.network.principal.config import PrincipalConfig
-from ddncodec.network.registry import build
+from ddncodec.network.registry import GENERATORS, build
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.recipe import SHIPPED, Recipe, read
@@ -40,6 +41,21 @@ def test_a_shipped_recipe_builds_what_it_promises(name: str) -> None:
 
 def test_the_command_names_the_recipes_that_ship() -> None:
     assert {f"{name}.toml" for name in RECIPES} == {entry.name for entry in SHIPPED.iterdir()}
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "-1", "9" * 400, "[1]", "{a = 1}", "1979-05-27"])
+def test_a_setting_that_no_run_can_have_is_refused(value: str) -> None:
+    for name in TrainConfig.__dataclass_fields__:
+        with pytest.raises(BadRecipe, match=name):
+            Recipe.of(tomllib.loads(f"[train]\n{name} = {value}"))
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "9" * 400, str(2**63), "1.5", "'x'", "[1]", "1979-05-27"])
+def test_a_size_that_no_network_can_have_is_refused(generator: str, value: str) -> None:
+    for name in ("k", "levels", "resolution", "leak", "width", "channels", "planes", "stages", "segments", "widths"):
+        with pytest.raises(BadRecipe):
+            Recipe.of(tomllib.loads(f"[network]\ngenerator = '{generator}'\n{name} = {value}"))
 
 
 def test_a_recipe_survives_its_own_text() -> None:

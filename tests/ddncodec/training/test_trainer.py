@@ -12,7 +12,7 @@ from ddncodec.network.config import Condition, GeneratorConfig
 from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.samplers.streams import BatchStreams
-from ddncodec.training.checkpoint import load_state, save_state
+from ddncodec.training.checkpoint import load_state, previous, save_state
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.estimate import estimate
@@ -373,6 +373,7 @@ def test_a_state_of_another_shape_is_refused(config: TrainConfig, tmp_path: Path
     list(trainer.run())
     trainer.network.config = replace(PLANES, leak=2)
     trainer.save()
+    previous(tmp_path / STATE_FILE).unlink()
     with pytest.raises(BadCheckpoint):
         Trainer.resume(tmp_path, CPU)
 
