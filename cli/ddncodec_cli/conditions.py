@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ddncodec.images import Pixels
     from ddncodec.weights import WeightsInfo
 
-Label = Annotated[int | None, typer.Option("--class", min=0, help="For a model that is told a class.")]
+Label = Annotated[int | None, typer.Option("--class", min=0, help="For a model of classes.")]
 Image = Annotated[
-    Path | None, typer.Option("--condition", parser=path_of, help="For a model that is told grey or edges: an image.")
+    Path | None, typer.Option("--condition", parser=path_of, help="For a model of grey or edges: an image.")
 ]
 
 
@@ -30,7 +30,7 @@ def read_condition(info: WeightsInfo, label: int | None, image: Path | None) -> 
     kind = condition.kind if condition else None
     if (label is not None, image is not None) != (kind == CLASS, kind not in (CLASS, None)):
         wants = {CLASS: "--class", None: "neither --class nor --condition"}.get(kind, "--condition")
-        raise typer.BadParameter(f"{info.name} is told {kind or 'nothing'}: it wants {wants}")
+        raise typer.BadParameter(f"the condition of {info.name} is {kind or 'nothing'}: give {wants}")
     if condition and label is not None and label >= condition.channels:
         raise typer.BadParameter(f"{info.name} knows the classes 0 to {condition.channels - 1}")
     return pixels if label is None else label

@@ -59,7 +59,7 @@ class Results:
         self._format = image_format(None if self._folder else self._output)
         self._count, self._force, self._save_latent = count, force, save_latent
         if save_latent and info.config.condition is not None:
-            raise UnknownWeights(f"{info.name} is told each image's {info.config.condition.kind}, which a .ddn file "
+            raise UnknownWeights(f"{info.name} needs each image's {info.config.condition.kind}, which a .ddn file "
                                  "does not hold: its latents cannot be saved")
         if save_latent and not self._folder and (count > 1 or self._output == STANDARD):
             raise typer.BadParameter("--save-latent of several images wants a folder: -o without a suffix")

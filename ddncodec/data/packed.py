@@ -27,11 +27,11 @@ MAX_NOTES = 2**20  # bytes
 HELD_OUT = 20  # every so many-th image is for validation
 
 
-def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] = lambda count: None) -> Path:
+def pack(data: str, resolution: int, folder: Path, advance: Callable[[int], None] = lambda count: None) -> Path:
     """The file (N, R, R, 3) in the folder of all pictures of a path, area-resampled to R×R; made unless it is there.
 
     Its name covers the data's names, sizes and times: changed data is packed anew. What cannot be read is skipped
-    and counted. told: called with the number of pictures so far. Raises InputMissing, DataMissing, OutputFailed.
+    and counted. advance: called with the number of pictures so far. Raises InputMissing, DataMissing, OutputFailed.
     """
     identity = hashlib.sha256(json.dumps([data, resolution, listing(data)]).encode()).hexdigest()[:16]
     target = folder / f"images-{resolution}-{identity}.npy"
@@ -60,7 +60,7 @@ def pack(data: str, resolution: int, folder: Path, told: Callable[[int], None] =
         count = 0
         for count, pixels in enumerate(chain(first, found), 1):
             file.write(pixels.tobytes())
-            told(count)
+            advance(count)
         file.seek(0)
         shape = (count, resolution, resolution, 3)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 def pictures(data: str, skipped: Counter[str] | None = None) -> Iterator[Entry]:
     """Everything at a path that should be a picture, in an order that is always the same.
 
-    skipped: is told how many files of folders and archives are left out, by why; see `list_files`.
+    skipped: counts how many files of folders and archives are left out, by why; see `list_files`.
 
     A folder and those below it, or a folder of tars; a zip or tar archive; WebDataset shards (a pattern in braces);
     an .npz file, of which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's,

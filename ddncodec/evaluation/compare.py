@@ -44,15 +44,15 @@ def read(path: Path) -> dict[str, Any]:
 
 def warnings(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """What else differs between two results, a line each."""
-    told = []
+    found = []
     if first["data"]["sha256"] != second["data"]["sha256"]:
-        told.append("they are of different data")
+        found.append("they are of different data")
     if first["model"]["sha256"] != second["model"]["sha256"]:
-        told.append("they are of different weights")
+        found.append("they are of different weights")
     one, other = first["versions"], second["versions"]
-    told += [f"{name}: {one.get(name)} and {other.get(name)}" for name in sorted(one.keys() | other.keys())
+    found += [f"{name}: {one.get(name)} and {other.get(name)}" for name in sorted(one.keys() | other.keys())
              if one.get(name) != other.get(name)]
-    return told
+    return found
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[Difference]:

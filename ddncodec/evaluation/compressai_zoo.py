@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ddncodec.evaluation.peers import Coded, Many, Told, Tuned
+from ddncodec.evaluation.peers import Advance, Coded, Many, Tuned
 from ddncodec.metrics.distortion import Pixels, squared_errors
 from ddncodec.pixels import to_pixels, to_tensor
 
@@ -52,7 +52,7 @@ class CompressAI:
             return []
         return [quality for quality, url in urls.items() if (_weights_folder() / url.rsplit("/", 1)[1]).is_file()]
 
-    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, told: Told) -> Tuned:
+    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, advance: Advance) -> Tuned:
         best: list[list[Coded | None]] = [[None] * len(images) for _ in budgets]
         least = np.full((len(budgets), len(images)), np.inf)
         smallest = np.full(len(images), np.iinfo(np.int64).max)
@@ -67,7 +67,7 @@ class CompressAI:
                 for i, budget in enumerate(budgets):
                     if coded.size <= budget and error < least[i, row]:
                         least[i, row], best[i][row] = error, coded
-        told(len(images))
+        advance(len(images))
         return Tuned(best, smallest.tolist())
 
 

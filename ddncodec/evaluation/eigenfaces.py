@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ddncodec.data.faces import FACES_PACKAGE, FACES_SIDE, TRAIN_SEEDS, Faces
-from ddncodec.evaluation.peers import Coded, Many, Told, Tuned
+from ddncodec.evaluation.peers import Advance, Coded, Many, Tuned
 from ddncodec.metrics.distortion import Pixels
 from ddncodec.pixels import to_pixels, to_tensor
 
@@ -193,7 +193,7 @@ class Eigenfaces:
             return "the synthetic faces are not installed"
         return f"the synthetic faces have no {resolution}×{resolution} pixels" if resolution > FACES_SIDE else None
 
-    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, told: Told) -> Tuned:
+    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, advance: Advance) -> Tuned:
         basis = self.basis(images.shape[1])
         began = perf_counter()
         wanted = basis.analyse(images)
@@ -208,7 +208,7 @@ class Eigenfaces:
         pixels = [basis.synthesise(values, images.shape[1]) for values in decoded]
         files = len(images) * len(budgets)
         encoding, decoding = (between - began) / files, (perf_counter() - between) / files
-        told(len(images))
+        advance(len(images))
 
         def coded(shown: Pixels, bits: int) -> Coded | None:
             size = -(-bits // 8)

@@ -23,7 +23,7 @@ from ddncodec.evaluation.compressai_zoo import ZOO
 from ddncodec.evaluation.data import Images
 from ddncodec.evaluation.eigenfaces import Eigenfaces
 from ddncodec.evaluation.judge import Judge
-from ddncodec.evaluation.peers import FILE_CODECS, Coded, Peer, Told, Tuned, workers
+from ddncodec.evaluation.peers import FILE_CODECS, Advance, Coded, Peer, Tuned, workers
 from ddncodec.evaluation.rate_distortion import curve, delta
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture
@@ -41,7 +41,7 @@ BATCH = 64
 PEERS: tuple[Peer, ...] = (*FILE_CODECS, Eigenfaces(False), Eigenfaces(True), *ZOO)
 
 Json = dict[str, Any]
-Begin = Callable[[str, int], Told]  # is told a part's name and its number of images; returns what is told the progress
+Begin = Callable[[str, int], Advance]  # of a part of so many images; returns what is called as they are done
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ class Evaluation:
         model = provenance.checkpoint(codec.info)
         parts: list[Json] = []
         for effort in range(GREEDY, codec.network.max_effort + 1):
-            def ours(told: Told, effort: int = effort) -> Json:
-                return self._ours(effort, told)
+            def ours(advance: Advance, effort: int = effort) -> Json:
+                return self._ours(effort, advance)
             parts.append(self._part(f"{model['name']}-effort-{effort}", {"weights": model["sha256"]}, ours))
         every_level = self._part(f"{model['name']}-curve", {"weights": model["sha256"],
                                                             "images": self._settings.curve_images}, self._curve)
@@ -92,8 +92,8 @@ class Evaluation:
                     parts.append(head | {"unavailable": why})
                     continue
 
-                def tune(told: Told, peer: Peer = peer) -> Json:
-                    tuned = peer.tune(images.pixels, self._settings.budgets, many, told)
+                def tune(advance: Advance, peer: Peer = peer) -> Json:
+                    tuned = peer.tune(images.pixels, self._settings.budgets, many, advance)
                     return {"points": self._points(tuned), "pictures": self._pictures(tuned),
                             "smallest_file": min(tuned.smallest)}
 
@@ -119,7 +119,7 @@ class Evaluation:
                             if "effort" not in part and "points" in part},
         }, pictures
 
-    def _part(self, name: str, of: Json, work: Callable[[Told], Json]) -> Json:
+    def _part(self, name: str, of: Json, work: Callable[[Advance], Json]) -> Json:
         """What `work` makes, or made in an earlier run of the same data, settings and versions."""
         key = [VERSION, self._sha256, self._settings.budgets, self._judge.networks, self._versions, name, of]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -136,14 +136,14 @@ class Evaluation:
             file.write(json.dumps(made, allow_nan=False).encode())
         return made
 
-    def _encoded(self, effort: int, told: Told) -> tuple[list[Latent], float]:
+    def _encoded(self, effort: int, advance: Advance) -> tuple[list[Latent], float]:
         """The latents of all images, and the seconds that each took."""
         if effort not in self._latents:
             began = perf_counter()
             latents = []
             for part in _batches(self._images.pixels):
                 latents += self._codec.encode_batch(list(part), effort=effort)
-                told(len(part))
+                advance(len(part))
             self._latents[effort] = latents, (perf_counter() - began) / len(latents)
         return self._latents[effort]
 
@@ -155,9 +155,9 @@ class Evaluation:
         picture = Picture(np.zeros((self._codec.resolution, self._codec.resolution, 3), np.uint8))
         return len(container.to_bytes(self._codec.to_stream(picture, latent)))
 
-    def _ours(self, effort: int, told: Told) -> Json:
+    def _ours(self, effort: int, advance: Advance) -> Json:
         """The model at every budget, a prefix of the one stream, and at the highest effort at every sixteenth of it."""
-        latents, encode_seconds = self._encoded(effort, told)
+        latents, encode_seconds = self._encoded(effort, advance)
         images, whole = self._images.pixels, self._codec.levels
         sizes = {levels: self._size(latents[0].prefix(levels)) for levels in range(1, whole + 1)}
         within = {budget: max((levels for levels, size in sizes.items() if size <= budget), default=0)
@@ -189,7 +189,7 @@ class Evaluation:
                 "smallest_file": sizes[1], "largest_file": sizes[whole],
                 "encoded_a_second": 1 / encode_seconds, "decoded_a_second": 1 / decode_seconds}
 
-    def _curve(self, told: Told) -> Json:
+    def _curve(self, advance: Advance) -> Json:
         """PSNR after every level on the first images, and some of the pictures on the way."""
         images = self._images.pixels[: self._settings.curve_images]
         latents = self._codec.encode_batch(list(images))
@@ -202,7 +202,7 @@ class Evaluation:
             psnrs.append(round(error, 3) if np.isfinite(error) else None)
             if levels in shown:
                 frames[str(levels)] = _strip(list(decoded[:PICTURED]), quality=90)
-            told(round(len(self._images.pixels) * levels / whole) - round(
+            advance(round(len(self._images.pixels) * levels / whole) - round(
                 len(self._images.pixels) * (levels - 1) / whole))
         return {"images": len(images), "psnr": psnrs, "frames": frames}
 

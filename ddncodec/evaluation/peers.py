@@ -25,10 +25,10 @@ from ddncodec.evaluation import payload
 from ddncodec.metrics.distortion import Pixels, squared_errors
 
 SIDES = (64, 56, 48, 40, 32, 24, 20, 16)  # of 64: what an image is downscaled to
-CHUNK = 8  # images that a process works through before it tells
+CHUNK = 8  # images that a process works through before it reports
 WORTH_A_POOL = 4 * CHUNK  # images below which processes take longer to start than they save
 
-Told = Callable[[int], None]  # is told how many more images are done
+Advance = Callable[[int], None]  # called with how many more images are done
 
 
 class Coded(NamedTuple):
@@ -75,7 +75,7 @@ class Peer(Protocol):
         """Why it cannot take part here, with images of this side; None if it can."""
         ...
 
-    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, told: Told) -> Tuned:
+    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, advance: Advance) -> Tuned:
         """The best that it makes of images (N, R, R, 3) in whole files of at most so many bytes."""
         ...
 
@@ -119,12 +119,12 @@ class FileCodec:
     def unavailable(self, resolution: int) -> str | None:
         return None if self.library() else "its library is not installed: pip install 'ddncodec[eval]'"
 
-    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, told: Told) -> Tuned:
+    def tune(self, images: Pixels, budgets: Sequence[int], many: Many, advance: Advance) -> Tuned:
         chunks = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
         found: list[tuple[list[Coded | None], int]] = []
         for part in many(partial(_tune_chunk, self.name, tuple(budgets)), chunks):
             found += part
-            told(len(part))
+            advance(len(part))
         return Tuned([[coded[i] for coded, _ in found] for i in range(len(budgets))], [least for _, least in found])
 
 

@@ -47,7 +47,7 @@ class Condition:
 class GeneratorConfig(Protocol):
     """What is known of a network of any generator without building it.
 
-    generator: its name in the registry. layout: the field that a default does not take, and so tells a whole
+    generator: its name in the registry. layout: the field that a default does not take, and so distinguishes a whole
     configuration from what `default` is asked for.
     """
 

@@ -55,7 +55,7 @@ class World:
         """Whether any process says so."""
         return flag if self.size == 1 else bool(self.sum(torch.tensor(float(flag), device=self.device)))
 
-    def told(self, text: str) -> str:
+    def from_rank_0(self, text: str) -> str:
         """What rank 0 says. The others wait for it up to `PATIENCE`, much longer than a collective would."""
         if self.store is None:
             return text
@@ -68,7 +68,7 @@ class World:
 
     def follow(self, module: nn.Module) -> None:
         """Wait for rank 0, and make this process's state of the module the same as its."""
-        self.told("ready")
+        self.from_rank_0("ready")
         if self.size > 1:
             for tensor in module.state_dict().values():
                 distributed.broadcast(tensor, 0)
@@ -144,7 +144,7 @@ def _meet(store: Store, rank: int, size: int) -> Store:
     """The part of the launcher's store that belongs to this start of the job, once all its processes are here.
 
     torchrun keeps the store from one start to the next, with the addresses of processes that are gone, and its
-    launchers count starts differently. So rank 0 names the start, and tells the name to each process under the name
+    launchers count starts differently. So rank 0 names the start, and hands the name to each process under the name
     that the process gave itself; what a process that is gone has left behind is answered too, and read by nobody.
     """
     name = uuid4().hex

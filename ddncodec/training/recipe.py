@@ -37,7 +37,7 @@ class Recipe:
     def of(cls, tables: Mapping[str, Mapping[str, Any]]) -> Recipe:
         """The recipe of a [network] and a [train] table; what they leave out is as in `TrainConfig` and BinDDN.
 
-        A network is told by all of its configuration's fields, or by what its `default` asks for. Raises BadRecipe.
+        A network is given by all of its configuration's fields, or by what its `default` asks for. Raises BadRecipe.
         """
         if unknown := tables.keys() - {"network", "train"}:
             raise BadRecipe(f"there is no table [{min(unknown)}] in a recipe")

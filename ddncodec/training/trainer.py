@@ -61,7 +61,7 @@ PICKS, AUGMENT, SPLIT = range(3)  # what a random seed is for
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the trainer tells after each step. psnr: mean PSNR (dB) of the moving average on the validation
+    """What the trainer reports after each step. psnr: mean PSNR (dB) of the moving average on the validation
     images, where this step measured it. splits: nodes split since the run began."""
 
     step: int
@@ -329,7 +329,7 @@ class Trainer:
         self.network.zero_grad()
         config, share, start = self.config, self._share, self.step * self.config.batch
         counts = self._picks.new_zeros(*self._picks.shape, self.network.config.classes)
-        told = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
+        sums = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
         for part in range(config.accumulate):
             first = (self.world.rank * config.accumulate + part) * share
             positions = range(start + first, start + first + share)
@@ -341,15 +341,15 @@ class Trainer:
                     loss = self.objective(images, BatchStreams(self._seed(PICKS, self.step), config.batch, first),
                                           condition)
                 self.scaler.scale(loss.total / config.accumulate).backward()
-            told += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
+            sums += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
             nodes = loss.picks + torch.arange(len(counts), device=counts.device) * counts.shape[1]
             classes = condition.argmax(1).view(-1, 1) if condition is not None and counts.shape[2] > 1 else 0
             counts.view(-1).scatter_add_(0, (nodes * counts.shape[2] + classes).flatten(),
                                          loss.guided.flatten().float())
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.world.sum(told)
-        self._require_finite(told, norm)
+        self.world.sum(sums)
+        self._require_finite(sums, norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         with warnings.catch_warnings():  # of a first step that the scaler skipped, since its gradient overflowed
@@ -357,7 +357,7 @@ class Trainer:
             self._rates.step()
         self._follow(self.world.sum(counts))
         self.step += 1
-        return told[-1].item(), told[:-1]
+        return sums[-1].item(), sums[:-1]
 
     def _summed_up(self, last: bool) -> AbstractContextManager[None]:
         """Let the processes average their gradients after the last part of a step alone."""
@@ -365,9 +365,9 @@ class Trainer:
             return self.objective.no_sync()
         return nullcontext()
 
-    def _require_finite(self, told: Tensor, norm: Tensor) -> None:
-        """told: errors of the levels and the output, and the loss. norm: the gradient's."""
-        where = (~told.isfinite()).nonzero()[:, 0]
+    def _require_finite(self, sums: Tensor, norm: Tensor) -> None:
+        """sums: errors of the levels and the output, and the loss. norm: the gradient's."""
+        where = (~sums.isfinite()).nonzero()[:, 0]
         if len(where) == 0 and (norm.isfinite() or self.scaler.is_enabled()):  # a scaler skips what overflows
             return
         levels = self.network.config.levels
@@ -392,13 +392,13 @@ class Trainer:
 
     def validate(self) -> float:
         """Mean PSNR of the moving average on the validation images; keeps the weights if they are the best."""
-        images, told = self._validation(self.config.validation_images)
+        images, conditions = self._validation(self.config.validation_images)
         found = torch.zeros(2, dtype=torch.float64, device=self.world.device)
         ours = torch.arange(len(images))[self.world.rank :: self.world.size]
         for rows in torch.split(ours, VALIDATION_BATCH) if len(ours) else ():
             part = images[rows]
             decoded = self.average.reconstruct(part.to(self.world.device), effort=self.average.max_effort,
-                                               condition=None if told is None else told[rows]).image
+                                               condition=None if conditions is None else conditions[rows]).image
             errors = squared_errors(to_pixels(part), to_pixels(decoded))
             found += torch.tensor([sum(map(psnr, errors)), len(errors)]).to(found)
         total, count = self.world.sum(found)
@@ -464,7 +464,7 @@ def _open_source(folder: Path, recipe: Recipe, world: World, progress: Progress)
     if world.leads:
         with progress.phase("packing images") as advance:
             packed = pack(config.data, resolution, place, lambda count: advance()).name
-    return Packed(place / world.told(packed), config.seed)
+    return Packed(place / world.from_rank_0(packed), config.seed)
 
 
 def _pack_folder(folder: Path, config: TrainConfig) -> Path:

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: a log of JSON lines and pictures always, TensorBoard where it is installed."""
+"""What a run reports while it goes on: a log of JSON lines and pictures always, TensorBoard where it is installed."""
 
 from __future__ import annotations
 

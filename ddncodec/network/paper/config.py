@@ -209,7 +209,7 @@ class BlockwiseConfig:
 
     @property
     def classes(self) -> int:
-        """How many classes the nodes' picks are counted by: 1 where the network is told none."""
+        """How many classes the nodes' picks are counted by: 1 where the condition is no class."""
         return _classes(self.condition)
 
     @property
