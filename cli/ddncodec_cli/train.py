@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ddncodec.network.registry import GENERATORS
 from ddncodec_cli import options
 from ddncodec_cli.jobs import complain, tell_skipped
 from ddncodec_cli.progress import shown
@@ -23,13 +24,10 @@ if TYPE_CHECKING:
     from ddncodec.training.trainer import Trainer
 
 
-class Kind(StrEnum):
-    """Which generator to train."""
-
-    principal = "principal"
-    single_shot = "single-shot"
-    blockwise = "blockwise"
-    recurrent = "recurrent"
+def _known_generator(name: str) -> str:
+    if name not in GENERATORS:
+        raise typer.BadParameter(f"it is one of {', '.join(GENERATORS)}, not {name}")
+    return name
 
 
 class Precision(StrEnum):
@@ -58,8 +56,9 @@ def train(
     ] = None,
     resolution: Annotated[int | None, typer.Option(help="Side of the images in pixels, a power of two; 64.")] = None,
     generator: Annotated[
-        Kind | None,
-        typer.Option(help="principal (default): K a power of two; the paper's single-shot and recurrent; blockwise."),
+        str | None,
+        typer.Option(parser=_known_generator, metavar=f"[{'|'.join(GENERATORS)}]",
+                     help="Which to train; principal if not given, for K a power of two."),
     ] = None,
     width: Annotated[int | None, typer.Option(help="principal: width of the heads; 640.")] = None,
     channels: Annotated[int | None, typer.Option(help="single-shot, blockwise: width of the convolutions; 96.")] = None,
