@@ -141,7 +141,7 @@ class Trainer:
         """
         newest = folder / STATE_FILE
         try:
-            return cls._resume(newest, world, steps, progress)
+            trainer = cls._resume(newest, world, steps, progress)
         except (InputMissing, BadCheckpoint) as error:
             if not previous(newest).exists():
                 raise
@@ -149,7 +149,10 @@ class Trainer:
             if world.leads:
                 set_aside(newest)
             trainer.warning = f"{error}; going on with the state before it, of step {trainer.step}"
-            return trainer
+        leading = world.from_rank_0(str(trainer.step))
+        if leading != str(trainer.step):  # as where a folder is seen through a network, and late
+            raise BadCheckpoint(f"process {world.rank} read step {trainer.step} where rank 0 read {leading}", newest)
+        return trainer
 
     @classmethod
     def _resume(cls, state: Path, world: World, steps: int | None, progress: Progress) -> Trainer:

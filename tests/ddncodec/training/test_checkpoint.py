@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,12 @@ def test_the_state_before_stays_until_the_new_one_is_whole(
     assert previous(folder / STATE_FILE).read_bytes() == before
     with safe_open(folder / STATE_FILE, "pt") as file:
         assert json.loads(file.metadata()["facts"])["step"] == 99
+
+
+def test_a_process_that_reads_another_state_than_rank_0_does_not_go_on(folder: Path) -> None:
+    for step, agrees in ((17, True), (16, False)):
+        store = torch.distributed.HashStore()
+        World(torch.device("cpu"), store=store).from_rank_0(str(step))
+        follower = World(torch.device("cpu"), rank=1, store=store)
+        with nullcontext() if agrees else pytest.raises(BadCheckpoint, match="step 17 where rank 0 read 16"):
+            assert Trainer.resume(folder, follower).step == 17
