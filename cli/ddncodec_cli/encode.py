@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,9 +24,6 @@ from ddncodec_cli.jobs import (
     read_picture,
     require_free,
 )
-
-if TYPE_CHECKING:
-    from ddncodec.latent import Latent
 
 
 def encode(
@@ -50,8 +46,8 @@ def encode(
 
     An image is fitted to the model's resolution, and comes back at its own size.
     """
-    from ddncodec.container import Stream, to_bytes
-    from ddncodec.images import READ_SUFFIXES, Pixels
+    from ddncodec.container import to_bytes
+    from ddncodec.images import READ_SUFFIXES, Picture
 
     failures = Failures()
     jobs = plan(inputs, *destination(output, output_dir), recursive, ".ddn",
@@ -60,26 +56,22 @@ def encode(
     codec = lazy_codec(lambda: info, device)
 
     def work(part: Sequence[Job]) -> None:
-        fitted: dict[Job, Pixels] = {}  # of a batch's pictures no more is kept
-        streams: dict[Job, Callable[[Latent], Stream]] = {}
+        pictures: dict[Job, Picture] = {}  # fitted to the resolution
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                picture = read_picture(job.source, keep_icc=keep_icc, resolution=info.config.resolution)
-                fitted[job] = picture.pixels
-                height, width = picture.size
-                streams[job] = partial(Stream, width=width, height=height, weights_id=info.id, icc=picture.icc,
-                                       comment=comment)
-        if not fitted:
+                pictures[job] = read_picture(job.source, keep_icc=keep_icc, resolution=info.config.resolution)
+        if not pictures:
             return
         try:
-            latents = halved(list(fitted.values()), lambda images: codec().encode_batch(images, levels, effort))
+            latents = halved([picture.pixels for picture in pictures.values()],
+                             lambda images: codec().encode_batch(images, levels, effort))
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         with Outputs(force, failures.guard) as outputs:
-            for job, latent in zip(fitted, latents, strict=True):
+            for (job, picture), latent in zip(pictures.items(), latents, strict=True):
                 with failures.guard(job.source):
-                    outputs.write(*job, to_bytes(streams[job](made(latent))))
+                    outputs.write(*job, to_bytes(codec().to_stream(picture, made(latent), comment)))
 
     in_batches(jobs, work)
     raise typer.Exit(failures.exit_code)

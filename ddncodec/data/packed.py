@@ -19,7 +19,7 @@ from torch import Tensor
 from ddncodec.data.pictures import listing, pictures
 from ddncodec.errors import BadCheckpoint, DataMissing
 from ddncodec.files import atomic_write, open_input
-from ddncodec.images import Pixels, fit
+from ddncodec.images import Pixels
 from ddncodec.pixels import to_tensor
 
 HEADER = 128  # bytes of an .npy file before its data
@@ -43,10 +43,10 @@ def pack(data: str, resolution: int, folder: Path, advance: Callable[[int], None
 
     def readable() -> Iterator[Pixels]:
         nonlocal skipped
-        for entry in pictures(data, left_out):
+        for entry in pictures(data, left_out, resolution):
             if isinstance(entry.content, np.ndarray):
                 labels.append(entry.label)
-                yield fit(entry.content, resolution)
+                yield entry.content
             else:
                 skipped += 1
 

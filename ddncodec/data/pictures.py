@@ -10,17 +10,18 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from ddncodec.errors import DataMissing, DdnError, UnreadableImage, memory_errors
 from ddncodec.files import open_input
-from ddncodec.images import READ_SUFFIXES, Pixels, check_size, read_picture, reason
+from ddncodec.images import READ_SUFFIXES, Picture, Pixels, check_size, fit, read_picture, reason
 from ddncodec.listing import Listing, leave_out, list_files
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -28,6 +29,9 @@ MAX_MEMBER = 2**28  # bytes of one picture in an archive
 MAX_DESCRIPTION = 2**20  # bytes of names and records before a member of a tar
 MAX_NAME = 4_096  # characters
 _DESCRIPTIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+
+
+Read = Callable[[BinaryIO], Picture]
 
 
 class Entry(NamedTuple):
@@ -38,10 +42,11 @@ class Entry(NamedTuple):
     label: int | None = None
 
 
-def pictures(data: str, skipped: Counter[str] | None = None) -> Iterator[Entry]:
+def pictures(data: str, skipped: Counter[str] | None = None, resolution: int | None = None) -> Iterator[Entry]:
     """Everything at a path that should be a picture, in an order that is always the same.
 
-    skipped: counts how many files of folders and archives are left out, by why; see `list_files`.
+    skipped: counts how many files of folders and archives are left out, by why; see `list_files`. resolution: fit the
+    pictures to so many pixels a side, as `read_picture` does; None leaves them at their own sizes.
 
     A folder and those below it, or a folder of tars; a zip or tar archive; WebDataset shards (a pattern in braces);
     an .npz file, of which the largest uint8 array (N, H, W), (N, H, W, 1 or 3), (N, 3, H, W) or, as CIFAR's,
@@ -57,8 +62,10 @@ def pictures(data: str, skipped: Counter[str] | None = None) -> Iterator[Entry]:
     classes = _classes(Path(data), found.files)
     anything = bool(found.unreadable)
     for file in found.files:
-        for entry in _entries(file, skipped):
+        for entry in _entries(file, skipped, partial(read_picture, resolution=resolution)):
             anything = True
+            if resolution and not isinstance(entry.content, DdnError):
+                entry = entry._replace(content=fit(entry.content, resolution))  # a row of an array
             yield entry if not classes else entry._replace(label=classes[file.relative_to(data).parts[0]])
     for error in found.unreadable:
         yield Entry(str(error.name), error)
@@ -66,17 +73,17 @@ def pictures(data: str, skipped: Counter[str] | None = None) -> Iterator[Entry]:
         raise DataMissing("it holds no picture", data)
 
 
-def _entries(file: Path, skipped: Counter[str]) -> Iterator[Entry]:
+def _entries(file: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
     """The pictures of one file."""
     if _is_tar(file.name):
-        return _tar(file, skipped)
+        return _tar(file, skipped, read)
     if file.name.lower().endswith(".zip"):
-        return _zip(file, skipped)
+        return _zip(file, skipped, read)
     if file.name.lower().endswith(".npz"):
         return _npz(file)
     if _is_idx(file.name):
         return _idx(file)
-    return iter([_picture(file)])
+    return iter([_picture(file, read)])
 
 
 def _classes(folder: Path, files: list[Path]) -> dict[str, int]:
@@ -144,15 +151,15 @@ def _is_idx(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith("-ubyte")
 
 
-def _picture(path: Path) -> Entry:
+def _picture(path: Path, read: Read) -> Entry:
     try:
         with memory_errors(), open_input(path) as file:
-            return Entry(str(path), read_picture(file).pixels)
+            return Entry(str(path), read(file).pixels)
     except DdnError as error:
         return Entry(str(path), error)
 
 
-def _zip(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
+def _zip(path: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
     try:
         with _damage("the archive"), zipfile.ZipFile(path) as archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
@@ -160,7 +167,7 @@ def _zip(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
                     name = f"{path}:{member.filename}"
                     try:
                         with _damage("the archive's member"), archive.open(member) as file:
-                            entry = _decoded(name, file, member.file_size)
+                            entry = _decoded(name, file, member.file_size, read)
                     except UnreadableImage as error:  # this one alone
                         entry = Entry(name, error)
                     yield entry
@@ -168,13 +175,13 @@ def _zip(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
         yield Entry(str(path), error)
 
 
-def _tar(path: Path, skipped: Counter[str]) -> Iterator[Entry]:
+def _tar(path: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
     try:
         with _damage("the archive"), _Tar.open(path) as archive:
             for member in archive:
                 if not member.isdir() and not leave_out(member.name, _is_picture, skipped):
                     file = archive.extractfile(member) if member.isfile() else None
-                    yield (_decoded(f"{path}:{member.name}", file, member.size) if file else
+                    yield (_decoded(f"{path}:{member.name}", file, member.size, read) if file else
                            Entry(f"{path}:{member.name}", UnreadableImage("it is a link or a device")))
                 archive.members = []  # type: ignore[attr-defined]  # it would remember every one
     except DdnError as error:  # nothing can be found behind the damage
@@ -218,13 +225,13 @@ class _Tar(tarfile.TarFile):
             raise UnreadableImage(f"the archive describes a file in more than {MAX_DESCRIPTION:,} bytes")
 
 
-def _decoded(name: str, file: IO[bytes], size: int) -> Entry:
+def _decoded(name: str, file: IO[bytes], size: int, read: Read) -> Entry:
     """The picture in a member of so many bytes."""
     try:
         if size > MAX_MEMBER:
             raise UnreadableImage(f"its file has more than {MAX_MEMBER:,} bytes")
         with memory_errors():
-            return Entry(name, read_picture(BytesIO(file.read(size))).pixels)
+            return Entry(name, read(BytesIO(file.read(size))).pixels)
     except DdnError as error:
         return Entry(name, error)
 

@@ -12,7 +12,6 @@ import numpy as np
 from ddncodec.data.faces import TEST_SEEDS, Faces
 from ddncodec.data.pictures import pictures
 from ddncodec.errors import DataMissing, DdnError
-from ddncodec.images import fit
 from ddncodec.metrics.distortion import Pixels
 from ddncodec.pixels import to_pixels
 
@@ -44,11 +43,11 @@ def load(source: str, resolution: int, limit: int | None = None) -> Images:
     found = []
     unreadable: dict[str, DdnError] = {}
     skipped: Counter[str] = Counter()
-    for name, content, _ in islice(pictures(source, skipped), limit):
+    for name, content, _ in islice(pictures(source, skipped, resolution), limit):
         if isinstance(content, DdnError):
             unreadable[name] = content
         else:
-            found.append(fit(content, resolution))
+            found.append(content)
     if not found:
         raise next(iter(unreadable.values()), DataMissing(f"{source} holds no readable image"))
     return Images(source, np.stack(found), unreadable, skipped)

@@ -265,6 +265,29 @@ def test_outputs_are_on_the_disk_unless_they_need_not_be(run_code: Run, face: Pa
     assert run_code(counted, "--no-sync", *use).out == b"0\n"
 
 
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_memory_does_not_grow_with_the_number_of_files(run_code: Run, k2: Path, tmp_path: Path, command: str) -> None:
+    stream = Stream(Latent((1, 0, 1, 1), 2), 2000, 1500, read_info(k2).id)
+    for folder, count in (("few", 1), ("many", 12)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            if command == "encode":
+                Image.new("RGB", (2000, 1500), (number, 0, 0)).save(tmp_path / folder / f"{number}.ppm")
+            else:
+                (tmp_path / folder / f"{number}.ddn").write_bytes(to_bytes(stream))
+    measured = """if True:
+        import resource
+        from ddncodec_cli.app import main
+        try:
+            main()
+        finally:
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """
+    few, many = (run_code(measured, command, "-r", folder, "--model", k2) for folder in ("few", "many"))
+    assert (few.code, many.code) == (0, 0)
+    assert int(many.out) - int(few.out) < 3 * 2000 * 1500 * 3 / 1024  # kilobytes of three of the pictures
+
+
 def test_running_out_of_memory_is_told_of_the_file_and_the_rest_is_done(
     run_code: Run, draw: Run, tmp_path: Path, k2: Path
 ) -> None:
