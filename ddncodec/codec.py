@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from os import PathLike
 
 import numpy as np
@@ -13,24 +12,13 @@ from torch import Tensor
 
 from ddncodec import zoo
 from ddncodec.container import Stream
-from ddncodec.errors import UnknownWeights
+from ddncodec.errors import UnknownWeights, memory_errors
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.inputs import AnyImage, pixels_of_batch
 from ddncodec.latent import Latent
 from ddncodec.network.base import Generator
 from ddncodec.pixels import require_finite, to_pixels, to_tensor
 from ddncodec.weights import WeightsInfo, load_network
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Raise what torch raises where it cannot allocate as a MemoryError, as Python does."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "out of memory" in str(error) or "can't allocate memory" in str(error):
-            raise MemoryError from None
-        raise
 
 
 class Codec:
@@ -93,7 +81,7 @@ class Codec:
         """The image of a latent; see `decode_batch`."""
         return self.decode_batch([latent])[0]
 
-    @_memory_errors()
+    @memory_errors()
     def encode_batch(self, images: Iterable[AnyImage], levels: int | None = None, effort: int | None = None
                      ) -> list[Latent]:
         """The latents of images.
@@ -122,7 +110,7 @@ class Codec:
         indices = self.network.encode(to_tensor(np.stack(fitted)).to(self.device), levels, effort)
         return Latent.from_tensor(indices, self.k)
 
-    @_memory_errors()
+    @memory_errors()
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
         """The images of latents.
 
@@ -255,7 +243,7 @@ def load_model(name_or_path: str | PathLike[str] = zoo.DEFAULT, device: str = "a
     return load_weights(zoo.find(name_or_path), device)
 
 
-@_memory_errors()
+@memory_errors()
 def load_weights(info: WeightsInfo, device: str = "auto") -> Codec:
     """`load_model` for weights that are found already."""
     chosen = choose_device(device)

@@ -165,18 +165,20 @@ class OutputFailed(DdnError):
 
 
 class OutOfMemory(DdnError):
-    """There is not enough memory for the input."""
+    """There is not enough memory, for a file or at all."""
 
     exit_code = 43
 
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Within the block a MemoryError becomes an OutOfMemory."""
+    """Within the block, or a function so decorated, a failure of Python or torch to allocate is an OutOfMemory."""
     try:
         yield
-    except MemoryError:
-        raise OutOfMemory("there is not enough memory for it") from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+            raise OutOfMemory("not enough memory") from None
+        raise
 
 
 # Training (50-59).

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, TypeVar
 
 import typer
 
-from ddncodec.errors import DdnError, InputMissing, OutputExists, OutputFailed, UnreadableImage, memory_errors
+from ddncodec.errors import (
+    DdnError,
+    InputMissing,
+    OutOfMemory,
+    OutputExists,
+    OutputFailed,
+    UnreadableImage,
+    memory_errors,
+)
 from ddncodec.files import atomic_write, is_special, open_input
 from ddncodec.listing import list_files
 
@@ -301,23 +309,23 @@ def in_batches(jobs: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
             work(part)
 
 
-def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R | MemoryError]:
+def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R | OutOfMemory]:
     """What `work` makes of each of a batch: in halves where memory runs out for all at once.
 
-    A MemoryError stands for what memory runs out for even alone.
+    An OutOfMemory stands for what memory runs out for even alone.
     """
     try:
         return list(work(batch))
-    except MemoryError as error:
+    except OutOfMemory as error:
         if len(batch) == 1:
             return [error]
         middle = len(batch) // 2
     return halved(batch[:middle], work) + halved(batch[middle:], work)
 
 
-def made(result: R | MemoryError) -> R:
-    """One of `halved`'s; raises a MemoryError that stands for it."""
-    if isinstance(result, MemoryError):
+def made(result: R | OutOfMemory) -> R:
+    """One of `halved`'s; raises the OutOfMemory that stands for it."""
+    if isinstance(result, OutOfMemory):
         raise result
     return result
 

@@ -303,7 +303,7 @@ def test_running_out_of_memory_is_told_of_the_file_and_the_rest_is_done(
     """
     result = run_code(limited, "encode", "a.png", "b-large.png", "c.png", "--model", k2)
     assert result.code == 43, result
-    assert result.err == "ddncodec: b-large.png: there is not enough memory for it\n"
+    assert result.err == "ddncodec: b-large.png: not enough memory\n"
     assert names(tmp_path) == ["a.ddn", "a.png", "b-large.png", "c.ddn", "c.png"]
 
 
@@ -323,5 +323,5 @@ def test_a_batch_that_memory_runs_out_for_is_halved(run_code: Run, draw: Run, tm
         main()
     """
     result = run_code(scarce, "encode", *(f"{name}.png" for name in "abcde"), "--model", k2)
-    assert (result.code, result.err) == (43, "ddncodec: c.png: there is not enough memory for it\n")
+    assert (result.code, result.err) == (43, "ddncodec: c.png: not enough memory\n")
     assert [name for name in names(tmp_path) if name.endswith(".ddn")] == ["a.ddn", "b.ddn", "d.ddn", "e.ddn"]

@@ -187,6 +187,18 @@ def test_a_damaged_state_is_told_and_the_one_before_it_goes_on(run_many: Run, da
     assert log(tmp_path / "x")[-1]["step"] == 3
 
 
+def test_a_run_that_runs_out_of_memory_is_told_in_one_line(run_code: Run, refused: Run, data: Path) -> None:
+    scarce = """if True:
+        from ddncodec.training import trainer
+        def build(config):
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:125] DefaultCPUAllocator: can't allocate memory")
+        trainer.build = build
+        from ddncodec_cli.app import main
+        main()
+    """
+    assert refused(run_code(scarce, *PLAIN, "--steps", 1, "--out", "x"), 43) == "not enough memory"
+
+
 def test_data_that_is_missing_is_told(run_many: Run, refused: Run, draw: Run, tmp_path: Path) -> None:
     for name in ("empty", "one", "broken"):
         (tmp_path / name).mkdir()
