@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ddncodec import images
+from ddncodec.images import reading
 from ddncodec.listing import APPLE_DOUBLE, OTHER, REPEATED, Listing, list_files
 
 
@@ -86,6 +86,6 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path: Path, monkeypatch: pyt
 
 
 def test_every_suffix_that_pillow_has_for_a_format_that_is_read_is_listed() -> None:
-    formats = {*images._READ_FORMATS, "MPO"}
+    formats = reading._KNOWN | {"MPO"}
     known = {suffix for suffix, format in Image.registered_extensions().items() if format in formats}
-    assert known - {".pfm"} <= images.READ_SUFFIXES  # .pfm holds floats, which have no look
+    assert known - {".pfm"} <= reading.READ_SUFFIXES  # .pfm holds floats, which have no look
