@@ -67,7 +67,7 @@ def read(name: str) -> dict[str, dict[str, Any]]:
 def _network(table: Mapping[str, Any]) -> GeneratorConfig:
     named = dict(table)
     generator = named.pop("generator", DEFAULT)
-    if generator == SingleShotConfig.generator and "planes" in str(named):  # so recipes of 0.1 call it
+    if generator == SingleShotConfig.generator and _has_planes(named):  # so recipes of 0.1 call it
         generator = BlockwiseConfig.generator
     entry = GENERATORS.get(generator) if isinstance(generator, str) else None
     if entry is None:
@@ -83,6 +83,12 @@ def _network(table: Mapping[str, Any]) -> GeneratorConfig:
         raise BadRecipe(f"a {generator} generator: {str(error).split('() ')[-1]}") from None
     except BadCheckpoint as error:
         raise BadRecipe(str(error)) from None
+
+
+def _has_planes(network: Mapping[str, Any]) -> bool:
+    stages = network.get("stages")
+    return "planes" in network or (
+        isinstance(stages, list) and any("planes" in stage for stage in stages if isinstance(stage, dict)))
 
 
 def train_config(table: Mapping[str, Any]) -> TrainConfig:
