@@ -34,9 +34,10 @@ class TrainConfig:
     steps, warmup, validate_every, save_every: in steps of `batch` images, which all processes together work
     through in `accumulate` parts each. lr: Adam's rate. node_lr: the output nodes' own, since the many levels of
     a block add up; None is `lr` times the generator's `node_rate`. Both decay to zero along half a cosine.
-    final_weight: weight of the refined output's loss beside the mean of all levels'. ema: decay of the weights' moving average, which is what is validated and kept. clip: bound on the
-    gradient's norm. refiner_steps: further steps, in which the refiner of a principal generator learns alone;
-    refiner_lr: Adam's rate in them, with a warm-up and half a cosine of their own.
+    final_weight: weight of the refined output's loss beside the mean of all levels'. ema: decay of the weights'
+    moving average, which is what is validated and kept. clip: bound on the gradient's norm. refiner_steps: further
+    steps, in which the refiner of a principal generator learns alone; refiner_lr: Adam's rate in them, with a warm-up
+    and half a cosine of their own.
     precision: what the dense parts compute in; distances stay in float32.
     checkpoint_activations: forget activations and compute them twice. compile: by torch.compile.
     split_gate, split_swaps: Split-and-Prune judges a level after so many picks a node on average, and swaps at most so
