@@ -28,9 +28,8 @@ from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.pixels import downsample
 from ddncodec.samplers.protocol import Sampler
 
-# At first nodes output next to nothing, and so next to the prediction: it is found from there which of them are of use.
-# With outputs of the size of an image, as many random images are added up as there are levels, and training is slow to
-# undo them.
+# Of the usual weights. Nodes start with small outputs: with outputs of an image's size, as many random images would be
+# added up as there are levels, and training is slow to undo that.
 NODE_SIZE = 0.05
 
 
