@@ -194,5 +194,5 @@ class Generator(nn.Module):
     def through(self, part: nn.Module, inputs: Any) -> Any:
         """The output of one of `dense`."""
         if self.checkpoint_activations and torch.is_grad_enabled():
-            return checkpoint(part, inputs, use_reentrant=False)
+            return checkpoint(part, inputs, use_reentrant=False, preserve_rng_state=False)  # no part draws any
         return part(inputs)

@@ -30,7 +30,7 @@ def condition_of(condition: Condition | None, images: Tensor, labels: Tensor | N
         if labels is None:
             raise DataMissing("the class of each image is not known: IDX files have labels beside them, folders a "
                               "folder for each class")
-        return one_hot(labels.to(images.device), condition.channels)
+        return one_hot(labels, condition.channels).to(images.device)  # checked before a device is waited for
     grey = grey_of(images)
     return grey if condition.kind == GREY else edges_of(grey)
 

@@ -47,6 +47,7 @@ from ddncodec.training.checkpoint import (
 )
 from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
+from ddncodec.training.feed import Feed, Images
 from ddncodec.training.recipe import Recipe
 from ddncodec.training.schedule import Schedule
 from ddncodec.training.watch import Clock, Measured, Watch, grid
@@ -95,6 +96,7 @@ class Trainer:
                  ) -> None:
         self.folder, self.config, self.world, self.source = folder, recipe.train, world, source
         self._share = self.config.share(world.size)
+        self._feed = Feed(self._labelled, world.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.network = build(recipe.network).to(world.device)
@@ -246,6 +248,15 @@ class Trainer:
             return images
         return augment(images, self.config.augment, [self._seed(AUGMENT, position) for position in positions])
 
+    def _labelled(self, positions: range) -> Images:
+        return Images(self._images(positions), self.source.labels(positions))
+
+    def _positions(self, number: int) -> range:
+        """Where this process's images of a part of a step lie; the parts are numbered through the steps."""
+        step, part = divmod(number, self.config.accumulate)
+        first = step * self.config.batch + (self.world.rank * self.config.accumulate + part) * self._share
+        return range(first, first + self._share)
+
     def _condition(self, images: Tensor, labels: Tensor | None) -> Tensor | None:
         """The network's condition of these images; None for an unconditional one."""
         return condition_of(self.network.config.condition, images, labels)
@@ -330,19 +341,19 @@ class Trainer:
         leaves the weights as they were.
         """
         self.network.zero_grad()
-        config, share, start = self.config, self._share, self.step * self.config.batch
+        config = self.config
         counts = self._picks.new_zeros(*self._picks.shape, self.network.config.classes)
         sums = torch.zeros(len(counts) + 2, device=self.world.device)  # levels' errors, output's error, loss
         for part in range(config.accumulate):
-            first = (self.world.rank * config.accumulate + part) * share
-            positions = range(start + first, start + first + share)
-            images = self._images(positions).to(self.world.device)
-            condition = self._condition(images, self.source.labels(positions))
+            number = self.step * config.accumulate + part
+            positions = self._positions(number)
+            images, labels = self._feed.take(positions, self._positions(number + 1))
+            condition = self._condition(images, labels)
+            streams = BatchStreams(self._seed(PICKS, self.step), config.batch, positions.start % config.batch)
             with self._summed_up(last=part == config.accumulate - 1):
                 with torch.autocast(self.world.device.type, getattr(torch, config.precision),
                                     enabled=config.precision != "float32"):
-                    loss = self.objective(images, BatchStreams(self._seed(PICKS, self.step), config.batch, first),
-                                          condition)
+                    loss = self.objective(images, streams, condition)
                 self.scaler.scale(loss.total / config.accumulate).backward()
             sums += torch.cat([loss.levels, loss.total.detach()[None]]) / (config.accumulate * self.world.size)
             nodes = loss.picks + torch.arange(len(counts), device=counts.device) * counts.shape[1]
@@ -351,8 +362,8 @@ class Trainer:
                                          loss.guided.flatten().float())
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.world.sum(sums)
-        self._require_finite(sums, norm)
+        found = torch.cat([self.world.sum(sums), norm[None]]).cpu()  # a GPU is waited for here, not once a level
+        self._require_finite(found)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         with warnings.catch_warnings():  # of a first step that the scaler skipped, since its gradient overflowed
@@ -360,7 +371,7 @@ class Trainer:
             self._rates.step()
         self._follow(self.world.sum(counts))
         self.step += 1
-        return sums[-1].item(), sums[:-1]
+        return float(found[-2]), found[:-2]
 
     def _summed_up(self, last: bool) -> AbstractContextManager[None]:
         """Let the processes average their gradients after the last part of a step alone."""
@@ -368,10 +379,10 @@ class Trainer:
             return self.objective.no_sync()
         return nullcontext()
 
-    def _require_finite(self, sums: Tensor, norm: Tensor) -> None:
-        """sums: errors of the levels and the output, and the loss. norm: the gradient's."""
-        where = (~sums.isfinite()).nonzero()[:, 0]
-        if len(where) == 0 and (norm.isfinite() or self.scaler.is_enabled()):  # a scaler skips what overflows
+    def _require_finite(self, found: Tensor) -> None:
+        """found: errors of the levels and the output, the loss, and the gradient's norm; on the CPU."""
+        where = (~found[:-1].isfinite()).nonzero()[:, 0]
+        if len(where) == 0 and (found[-1].isfinite() or self.scaler.is_enabled()):  # a scaler skips what overflows
             return
         levels = self.network.config.levels
         place = ("in the gradient" if len(where) == 0 else "after the last level" if where[0] >= levels
@@ -383,14 +394,17 @@ class Trainer:
     def _follow(self, counts: Tensor) -> None:
         """Split and prune by guided picks (L, K, classes); the average follows the weights, and both the splits."""
         self._picks += counts.sum(2)
-        generator = torch.Generator().manual_seed(self._seed(SPLIT, self.step))
+        generator = torch.Generator(self.world.device).manual_seed(self._seed(SPLIT, self.step))
         averaged = dict(zip(self.network.parameters(), self.average.parameters(), strict=True))
+        due = []
         for splits in self.network.split_and_prune(counts, self.config.split_gate, self.config.split_swaps,
                                                     generator):
-            self.splits += int(splits.due.sum())
+            due.append(splits.due)
             moments = self.optimizer.state[splits.nodes]  # none before the first step that a scaler did not skip
             for per_node in (*(moments[name] for name in MOMENTS if moments), averaged[splits.nodes]):
                 splits.apply(per_node)
+        if due:
+            self.splits += int(torch.cat(due).sum())
         self._averaged.update_parameters(self.network)
 
     def validate(self) -> float:

@@ -14,8 +14,8 @@ from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, Sing
 from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers, Picks
 from ddncodec.network.paper.split_and_prune import split_and_prune
 from ddncodec.pixels import downsample
-from ddncodec.samplers.guided import GuidedSampler
-from ddncodec.samplers.protocol import Sampler
+from ddncodec.samplers.guided import GuidedSampler, chain_dropout
+from ddncodec.samplers.protocol import Sampler, Shape
 from ddncodec.samplers.streams import BatchStreams
 
 
@@ -68,7 +68,9 @@ class PaperGenerator(Generator):
         A node that chain dropout picked is not drawn towards a target that it is not the nearest to: its error counts
         as none.
         """
-        sampler = GuidedSampler(images, chain_dropout=self.config.chain_dropout, streams=streams)
+        shape = Shape(len(images), self.config.levels, self.config.k)
+        forced = chain_dropout(self.config.chain_dropout, shape, streams, images.device)
+        sampler = GuidedSampler(images, forced=forced)
         passes = []
         for prediction, picks in self.blocks(sampler, len(images), condition=condition):
             if picks is not None and picks.choice.guided is not None:

@@ -30,7 +30,7 @@ def split_and_prune(ddl: DiscreteDistributionLayers, gate: float, swaps: int, ge
         ddl: n levels of K nodes, whose `usage` is up to date.
         gate: Picks a node, on average, before a level is judged: fewer are noise.
         swaps: At most so many nodes of a level at once; 1 is Algorithm 1's.
-        generator: Of the jitter.
+        generator: Of the jitter, on the nodes' device.
 
     Returns:
         What became a copy of what.
@@ -49,7 +49,7 @@ def split_and_prune(ddl: DiscreteDistributionLayers, gate: float, swaps: int, ge
     splits.apply(ddl.nodes)
     copies = ddl.nodes[splits.level, splits.pruned]
     size = copies.square().mean((1, 2), keepdim=True).sqrt() * splits.due[:, None, None]
-    noise = torch.randn(copies.shape, generator=generator, device=generator.device if generator else copies.device)
-    ddl.nodes[splits.level, splits.pruned] += JITTER * size * noise.to(copies)
+    noise = torch.randn(copies.shape, generator=generator, device=copies.device)
+    ddl.nodes[splits.level, splits.pruned] += JITTER * size * noise
     ddl.usage *= torch.where(total >= MEMORY * gate * k, 0.5, 1.0)[:, :, None]
     return splits

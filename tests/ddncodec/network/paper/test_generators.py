@@ -10,7 +10,8 @@ from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, Sing
 from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.network.registry import build
 from ddncodec.pixels import downsample
-from ddncodec.samplers.guided import GuidedSampler
+from ddncodec.samplers.guided import GuidedSampler, chain_dropout
+from ddncodec.samplers.protocol import Shape
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
 
@@ -130,7 +131,8 @@ def test_leak_conditions_what_follows_and_takes_no_part_in_the_choice_or_its_err
 def test_chain_dropout_picks_at_random_as_often_as_asked_and_says_where() -> None:
     config = CONFIGS[2]
     generator = network(config)
-    sampler = GuidedSampler(targets(config, 200), chain_dropout=0.3, streams=BatchStreams(0, 200))
+    forced = chain_dropout(0.3, Shape(200, config.levels, config.k), BatchStreams(0, 200), torch.device("cpu"))
+    sampler = GuidedSampler(targets(config, 200), forced=forced)
     picks = [block.picks for block in generator.blocks(sampler, 200) if block.picks is not None]
     guided = torch.cat([one.choice.guided for one in picks if one.choice.guided is not None], 1)
     assert abs(1 - guided.float().mean().item() - 0.3) < 0.03
