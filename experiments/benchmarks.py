@@ -10,12 +10,12 @@ by this file alone.
 from __future__ import annotations
 
 import json
-import re
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from markers import filled, table
 from sheet import save_sheet
 
 from ddncodec import zoo
@@ -69,7 +69,7 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
               "prefixes": _prefixes(main_run), "provenance": _provenance(main_run),
               **{f"{model}-{Path(data).name}": _full(results) for (model, data), results in runs.items()}}
     for document in ("README.md", "docs/benchmarks.md"):
-        written[ROOT / document] = _filled((ROOT / document).read_text(encoding="utf-8"), tables)
+        written[ROOT / document] = filled((ROOT / document).read_text(encoding="utf-8"), "benchmarks", tables)
     if dry_run:
         typer.echo("\n\n".join(f"{path.relative_to(ROOT)}\n{text}" for path, text in written.items()))
         return
@@ -84,14 +84,6 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
 def _begin(name: str, total: int) -> Any:
     typer.echo(f"  {name}", err=True)
     return lambda count: None
-
-
-def _filled(text: str, tables: dict[str, str]) -> str:
-    """The document with what stands between its markers written anew."""
-    def block(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{tables[found[2]]}\n<!-- /benchmarks -->"
-
-    return re.sub(r"(<!-- benchmarks: ([\w.-]+) -->).*?<!-- /benchmarks -->", block, text, flags=re.DOTALL)
 
 
 def _ours(results: Results) -> list[Results]:
@@ -134,18 +126,13 @@ def _metrics(synthetic: Results, real: Results) -> Results:
     }
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _models(runs: dict[tuple[str, str], Results]) -> str:
     rows = []
     for info in map(zoo.find, MODELS):
         for codec, real in zip(*(_ours(runs[info.name, data]) for data in DATA), strict=True):
             rows.append([f"`{info.name}` (K = {info.config.k}, L = {info.config.levels})", str(codec["effort"]),
                          f"{_value(codec):.2f} dB", f"{_value(real):.2f} dB"])
-    return _table(["model", "effort", "PSNR", "on real faces"], rows)
+    return table(["model", "effort", "PSNR", "on real faces"], rows)
 
 
 def _peers(results: Results) -> str:
@@ -156,7 +143,7 @@ def _peers(results: Results) -> str:
             rate = f"{saved['rate']:+.0f}%" if saved and saved["rate"] is not None else "–"
             rows.append([codec["label"], f"{_value(codec):.2f} dB" if point["fitted"] == point["of"] else
                          f"{point['fitted']:,} of {point['of']:,} fit", rate])
-    return _table([f"in {HEADLINE} bytes", "PSNR", "BD-rate of `binddn`"], rows)
+    return table([f"in {HEADLINE} bytes", "PSNR", "BD-rate of `binddn`"], rows)
 
 
 def _real_sentence(runs: dict[tuple[str, str], Results]) -> str:
@@ -169,7 +156,7 @@ def _real_sentence(runs: dict[tuple[str, str], Results]) -> str:
 
 def _prefixes(results: Results) -> str:
     default = max(_ours(results), key=lambda codec: codec["effort"])
-    return _table(["first bits of the stream", "PSNR"],
+    return table(["first bits of the stream", "PSNR"],
                   [[f"{p['bits']:,} bits", f"{p['psnr_of_mean_error']['value']:.2f} dB"] for p in default["prefixes"]])
 
 
@@ -202,10 +189,10 @@ def _full(results: Results) -> str:
                          *(_shown(figure, metric) for figure, metric in zip(figures, metrics, strict=True)),
                          f"{point['encode_ms']:.1f} / {point['decode_ms']:.1f}",
                          "" if saved is None else f"{saved:+.0f}%"])
-    table = _table(["budget", "codec", "bytes", "payload", *(metric.replace("_", " ") for metric in metrics),
-                    "ms to encode / decode", "BD-rate"], rows)
+    text = table(["budget", "codec", "bytes", "payload", *(metric.replace("_", " ") for metric in metrics),
+                   "ms to encode / decode", "BD-rate"], rows)
     missing = [f"{codec['label']} ({codec['unavailable']})" for codec in results["codecs"] if codec not in there]
-    return table + (f"\n\nTook no part: {'; '.join(missing)}." if missing else "")
+    return text + (f"\n\nTook no part: {'; '.join(missing)}." if missing else "")
 
 
 def _shown(figure: dict[str, float | None], metric: str) -> str:

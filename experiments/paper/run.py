@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from markers import filled, table
 from record import RECORDS, ROOT, RUNS
 
 from ddncodec.files import atomic_write
@@ -41,20 +42,16 @@ def main(only_write: Annotated[bool, typer.Option("--only-write", help="Run noth
 
 def page(text: str, found: dict[str, dict[str, Any]]) -> str:
     """docs/paper.md with the table and the pictures of what was found between its markers."""
-    rows = ["| experiment | what | the paper | ours | minutes | what differs |", "|---|---|---|---|---|---|"]
-    pictures = []
+    rows, pictures = [], []
     for result in found.values():
-        first = [f"{result['shows']}: `{result['command']}`", str(result["minutes"]), result["differs"]]
+        shows = f"{result['shows']}: `{result['command']}`"
+        first = (shows, str(result["minutes"]), result["differs"])
         for row in result["rows"]:
-            rows.append(f"| {first[0]} | {row['what']} | {row['paper']} | {row['ours']} | {first[1]} | {first[2]} |")
-            first = ["", "", ""]
-        pictures += [f"![{result['shows']}](paper/{name})\n\n*{result['shows']}: `{result['command']}`*"
-                     for name in result["pictures"]]
-    for name, body in (("table", "\n".join(rows)), ("pictures", "\n\n".join(pictures))):
-        begin, end = f"<!-- paper: {name} -->", "<!-- /paper -->"
-        before, rest = text.split(begin, 1)
-        text = f"{before}{begin}\n{body}\n{end}{rest.split(end, 1)[1]}"
-    return text
+            rows.append([first[0], row["what"], row["paper"], row["ours"], *first[1:]])
+            first = ("", "", "")
+        pictures += [f"![{result['shows']}](paper/{name})\n\n*{shows}*" for name in result["pictures"]]
+    head = ("experiment", "what", "the paper", "ours", "minutes", "what differs")
+    return filled(text, "paper", {"table": table(head, rows), "pictures": "\n\n".join(pictures)})
 
 
 if __name__ == "__main__":

@@ -57,10 +57,14 @@ class PaperGenerator(Generator):
             image = block.prediction
             if block.picks is not None:
                 indices.append(block.picks.choice.indices)
+        return Drawn(self.shown(image), torch.cat(indices, 1))
+
+    def shown(self, prediction: Tensor) -> Tensor:
+        """A prediction (B, 3, r, r) of any level as the image that a reader is shown, (B, 3, R, R) in [−1, 1]."""
         side = self.config.resolution
-        if image.shape[-1] != side:
-            image = functional.interpolate(image, size=side, mode="bicubic")
-        return Drawn(image.clamp(-1, 1), torch.cat(indices, 1))
+        if prediction.shape[-1] != side:
+            prediction = functional.interpolate(prediction, size=side, mode="bicubic")
+        return prediction.clamp(-1, 1)
 
     def loss(self, images: Tensor, final_weight: float, streams: BatchStreams, condition: Tensor | None = None) -> Loss:
         """Mean over the levels of the squared error at their resolution, plus the refined output's, weighted.
