@@ -17,7 +17,7 @@ from torch.nn import functional
 from ddncodec.network.blocks import ResidualBlock
 from ddncodec.network.cosines import cosine_factors
 from ddncodec.network.paper.config import BlockwiseConfig, SharedStage
-from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers
+from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers, in_float32
 from ddncodec.network.paper.features import ConvFeatures, Features, PlaneFeatures
 from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.pixels import downsample
@@ -82,7 +82,7 @@ class Block(nn.Module):
         Without planes the trunk itself; else the stage's planes (C, P) times gains.
         """
         normed = functional.silu(self.norm(trunk))
-        with torch.autocast(trunk.device.type, enabled=False):  # distances want float32
+        with in_float32(trunk):
             if self.gain is None:
                 return ConvFeatures(normed), None
             gain, scale = self.gain(normed.float())

@@ -30,6 +30,11 @@ from ddncodec.samplers.protocol import Choice, Sampler, Shape
 IMAGE_CHANNELS = 3
 
 
+def in_float32(tensor: Tensor) -> torch.autocast:
+    """Where mixed precision ends: proposals differ by less than a half-precision number can tell apart."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeProposals:
     """The proposals of a block of n levels; node k of level j adds `scale[:, j] · nodes[j, k] f` to the prediction.
@@ -74,18 +79,23 @@ class Picks:
     """What a sampler picked of a block's proposals.
 
     choice: the indices, and where chain dropout picked them. weights: image weights of the picked nodes times their
-    scale, (B, n, 3, C). leak: (B, leak, r, r), the extra outputs of the picked nodes (of n levels their sum).
+    scale, (B, n, 3, C). prediction: (B, 3, r, r), with all of them. leak: (B, leak, r, r), the extra outputs of the
+    picked nodes (of n levels their sum).
     """
 
     proposals: NodeProposals
     choice: Choice
     weights: Tensor
+    prediction: Tensor
     leak: Tensor
 
     def errors(self, target: Tensor) -> Tensor:
         """Mean squared error after each level, (B, n), against the target at the block's resolution."""
+        if self.weights.shape[1] == 1:  # nothing is to be drawn again
+            return (target - self.prediction).square().mean((1, 2, 3))[:, None]
         residual = target - self.proposals.prediction
-        return path_errors(self.proposals.features, residual, self.weights) / target[0].numel()
+        with in_float32(target):
+            return path_errors(self.proposals.features, residual, self.weights) / target[0].numel()
 
 
 class DiscreteDistributionLayers(nn.Module):
@@ -138,16 +148,18 @@ class DiscreteDistributionLayers(nn.Module):
         Returns:
             The prediction after the levels, and the picks.
         """
-        n = self.levels if levels is None else levels
-        scale = prediction.new_ones(len(prediction), n) if scale is None else scale[:, :n]
-        base = prediction if self.learning_residual else torch.zeros_like(prediction)
-        proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, base,
-                                  None if classes is None else self.odds(classes)[:, :n])
-        choice = sampler.choose(proposals)
-        picked = self.picked(choice.indices) * scale[:, :, None, None]  # (B, n, 3 + leak, C)
-        drawn = features.render(picked.sum(1))  # (B, 3 + leak, r, r)
-        picks = Picks(proposals, choice, picked[:, :, :IMAGE_CHANNELS], drawn[:, IMAGE_CHANNELS:])
-        return base + drawn[:, :IMAGE_CHANNELS], picks
+        with in_float32(prediction):
+            n = self.levels if levels is None else levels
+            scale = prediction.new_ones(len(prediction), n) if scale is None else scale[:, :n]
+            base = prediction if self.learning_residual else torch.zeros_like(prediction)
+            proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, base,
+                                      None if classes is None else self.odds(classes)[:, :n])
+            choice = sampler.choose(proposals)
+            picked = self.picked(choice.indices) * scale[:, :, None, None]  # (B, n, 3 + leak, C)
+            drawn = features.render(picked.sum(1))  # (B, 3 + leak, r, r)
+            prediction = base + drawn[:, :IMAGE_CHANNELS]
+            weights, leak = picked[:, :, :IMAGE_CHANNELS], drawn[:, IMAGE_CHANNELS:]
+            return prediction, Picks(proposals, choice, weights, prediction, leak)
 
     def picked(self, indices: Tensor) -> Tensor:
         """The weights of the picked nodes: indices (B, m), m ≤ n → (B, m, 3 + leak, C)."""

@@ -41,22 +41,27 @@ class Features(Protocol):
 
 
 class ConvFeatures:
-    """Features that convolutions computed: a map (B, C, H, W)."""
+    """Features that convolutions computed: a map (B, C, H, W).
+
+    All products are with pixels as rows: where the map is channels-last, nothing is copied then, nor its gradient.
+    """
 
     def __init__(self, feature_map: Tensor) -> None:
         self._side = feature_map.shape[2:]
-        self._planes = feature_map.float().flatten(2)  # (B, C, P)
+        self._pixels = feature_map.float().permute(0, 2, 3, 1).flatten(1, 2)  # (B, P, C)
 
     @cached_property
     def _gram(self) -> Tensor:
         with torch.enable_grad():  # selection, which needs no gradient, asks first; the loss shares what it made
-            return self._planes @ self._planes.mT  # (B, C, C), the F of the module's formula
+            return self._pixels.mT @ self._pixels  # (B, C, C), the F of the module's formula
 
     def renders(self, nodes: int) -> bool:
-        return 3 * nodes < self._planes.shape[1]  # F alone costs C²·P multiplications, the images of nodes 3·nodes·C·P
+        # Multiplications, each divided by C: those of the images, those of F, those of the energies.
+        pixels, channels = self._pixels.shape[1:]
+        return 3 * nodes * pixels < channels * pixels + nodes * channels
 
     def project(self, image: Tensor) -> Tensor:
-        return image.float().flatten(2) @ self._planes.mT
+        return image.float().flatten(2) @ self._pixels
 
     def gram(self, weights: Tensor) -> Tensor:
         return (weights.flatten(1, -2) @ self._gram).view_as(weights)
@@ -67,9 +72,10 @@ class ConvFeatures:
         return self._gram.flatten(1) @ squares.flatten(1).T
 
     def render(self, weights: Tensor) -> Tensor:
-        # Expanded: a product that broadcasts copies the planes, at several times the cost.
-        weights = weights.expand(len(self._planes), -1, -1)
-        return (weights @ self._planes).view(*weights.shape[:2], *self._side)
+        # Expanded: a product that broadcasts copies the pixels, at several times the cost.
+        weights = weights.expand(len(self._pixels), -1, -1)
+        drawn = (self._pixels @ weights.mT).view(len(weights), *self._side, weights.shape[1])
+        return drawn.permute(0, 3, 1, 2)
 
 
 class PlaneFeatures:
