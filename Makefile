@@ -28,8 +28,9 @@ bench: $(VENV)/installed-bench faces   ## selection in Gram space against plain 
 	$(BIN)/python experiments/bench_selection.py
 	$(BIN)/python experiments/bench_codec.py
 
-bench-train: $(VENV)/installed-bench   ## the same of one training step
+bench-train: $(VENV)/installed-bench faces   ## the same of one training step, and where its time goes
 	$(BIN)/python experiments/bench_selection.py --train
+	$(BIN)/python experiments/profile_training.py --cache runs/faces
 
 faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
 	$(PIP) --no-deps --require-hashes -r faces.txt

@@ -194,6 +194,29 @@ def test_train_features_writes_the_weights_that_the_metric_loads(
     train_features.FaceFeatures().load_state_dict(load_file(weights))
 
 
+def test_profile_training_says_where_all_of_the_time_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import profile_training
+
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", random.integers(0, 256, (40, 8, 8, 3), np.uint8))
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(f"""[network]
+generator = "single-shot"
+k = 4
+levels = 3
+resolution = 8
+channels = 8
+[train]
+data = "{tmp_path / "images.npz"}"
+batch = 4
+""")
+    profile_training.main(str(recipe), steps=1, as_json=True)
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["images_a_second"] > 0
+    assert sum(figures["share_of_time"].values()) == pytest.approx(1, abs=0.01)
+    assert figures["share_of_time"]["convolutions"] > 0
+
+
 def test_crop_real_faces_cuts_only_the_photo_it_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import crop_real_faces
 

@@ -23,7 +23,7 @@ from ddncodec_cli.train import RECIPES
 # K, L, the paper's parameters in millions (Sec. 4), where it is a network of the paper.
 PROMISED = {"binddn-1152": (2, 1152, None), "k512-128": (512, 128, None), "ffhq-64": (512, 128, 93),
             "cifar-10": (64, 64, 74), "fashion-recurrent": (64, 10, 0.407), "fashion-class": (64, 16, None),
-            "faces-colour": (64, 6, None)}
+            "faces-colour": (64, 6, None), "paper-faces32": (512, 32, None), "paper-binddn32": (2, 144, None)}
 
 
 @pytest.mark.parametrize("name", PROMISED)
@@ -41,6 +41,7 @@ def test_a_shipped_recipe_builds_what_it_promises(name: str) -> None:
 
 def test_the_command_names_the_recipes_that_ship() -> None:
     assert {f"{name}.toml" for name in RECIPES} == {entry.name for entry in SHIPPED.iterdir()}
+    assert set(RECIPES) == PROMISED.keys()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "-1", "9" * 400, "[1]", "{a = 1}", "1979-05-27"])
