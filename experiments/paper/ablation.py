@@ -39,6 +39,12 @@ FULL = SingleShotConfig(k=512, resolution=32, leak=1, chain_dropout=CHAIN_DROPOU
 BATCH, PICTURED = 100, 10
 
 
+def training(steps: int, runs: Path) -> TrainConfig:
+    """So many steps on synthetic faces."""
+    return TrainConfig(cache=str(runs / "faces"), faces=20_000, augment=0.0, steps=steps, warmup=min(50, steps), lr=3e-3,
+                       node_lr=1e-3, final_weight=1.0, precision="bfloat16", validate_every=max(1, steps // 2))
+
+
 def variants(train: TrainConfig) -> dict[str, Recipe]:
     """The whole, then one thing changed at a time."""
     return {
@@ -56,9 +62,7 @@ def main(steps: Annotated[int, typer.Option(help="Of 64 images, of each network.
          out: Annotated[Path, typer.Option(help="Where the record goes.")] = RECORDS,
          runs: Annotated[Path, typer.Option(help="Where the trainings are.")] = RUNS) -> None:
     """See the module."""
-    train = TrainConfig(cache=str(runs / "faces"), faces=20_000, augment=0.0, steps=steps, warmup=min(50, steps),
-                        lr=3e-3, node_lr=1e-3, final_weight=1.0, precision="bfloat16",
-                        validate_every=max(1, steps // 2))
+    train = training(steps, runs)
     differs = (f"synthetic faces at 32×32, L = {FULL.levels}, {steps} steps of {train.batch} for each network instead "
                f"of days; PSNR and `fd64` instead of FID")
     faces = Faces(FULL.resolution)
