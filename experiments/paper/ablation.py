@@ -41,8 +41,9 @@ BATCH, PICTURED = 100, 10
 
 def training(steps: int, runs: Path) -> TrainConfig:
     """So many steps on synthetic faces."""
-    return TrainConfig(cache=str(runs / "faces"), faces=20_000, augment=0.0, steps=steps, warmup=min(50, steps), lr=3e-3,
-                       node_lr=1e-3, final_weight=1.0, precision="bfloat16", validate_every=max(1, steps // 2))
+    return TrainConfig(cache=str(runs / "faces"), faces=20_000, augment=0.0, steps=steps, warmup=min(50, steps),
+                       lr=3e-3, node_lr=1e-3, final_weight=1.0, precision="bfloat16",
+                       validate_every=max(1, steps // 2))
 
 
 def variants(train: TrainConfig) -> dict[str, Recipe]:
