@@ -28,7 +28,8 @@ def split_and_prune(ddl: DiscreteDistributionLayers, gate: float, swaps: int, ge
 
     Args:
         ddl: n levels of K nodes, whose `usage` is up to date.
-        gate: Picks a node, on average, before a level is judged: fewer are noise.
+        gate: Picks a node, on average, before a level is judged: fewer are noise. From `MEMORY` times as many on,
+            counts are halved.
         swaps: At most so many nodes of a level at once; 1 is Algorithm 1's.
         generator: Of the jitter, on the nodes' device.
 
