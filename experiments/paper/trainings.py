@@ -1,0 +1,79 @@
+"""What the experiments on MNIST and Fashion-MNIST share: small networks, trained once, and labelled images.
+
+A training is in runs/paper, in a folder named after its network and its recipe's hash: the same recipe is never trained
+twice, whichever experiment asks for it, and goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ddncodec import zoo
+from ddncodec.files import locked
+from ddncodec.network.base import Generator
+from ddncodec.network.paper.config import CHAIN_DROPOUT, SingleShotConfig, Stage
+from ddncodec.training.config import TrainConfig
+from ddncodec.training.distributed import World
+from ddncodec.training.recipe import Recipe
+from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
+from ddncodec.weights import load_network
+from ddncodec_cli.progress import shown
+
+sys.path.append(str(Path(__file__).parents[1]))  # for what lies among the experiments that are not the paper's
+from recognised import classifier, labelled
+
+__all__ = ["SIDE", "STEPS", "classifier", "encoded", "labelled", "recipe", "trained"]
+
+SIDE, BATCH = 32, 100
+STEPS = 500  # a training's, of 64 images each: minutes of one thread
+# Of networks with so many levels. The first level is at 4×4: there two convolutions see where in the image they are.
+STAGES = {
+    3: (Stage(4, 48, 1), Stage(8, 48, 1), Stage(32, 24, 1)),
+    4: (Stage(4, 48, 1), Stage(8, 48, 1), Stage(16, 32, 1), Stage(32, 24, 1)),
+    5: (Stage(4, 48, 1), Stage(8, 48, 2), Stage(16, 32, 1), Stage(32, 24, 1)),
+    10: (Stage(4, 32, 3), Stage(8, 32, 3), Stage(16, 24, 3), Stage(32, 16, 1)),
+}
+
+
+def recipe(k: int, levels: int, data: Path, steps: int, cache: Path, *, split_and_prune: bool = True,
+           chain_dropout: bool = True) -> Recipe:
+    """A small single-shot network without learning residual, as the paper's ablation has it, trained for minutes.
+
+    Args:
+        k: K.
+        levels: L, one of `STAGES`.
+        data: What `train --data` takes.
+        steps: Of 64 images each.
+        cache: A folder for the resampled images.
+        split_and_prune: Whether nodes are split and pruned.
+        chain_dropout: Whether some picks are random in training.
+    """
+    network = SingleShotConfig(k=k, resolution=SIDE, leak=1, chain_dropout=CHAIN_DROPOUT if chain_dropout else 0.0,
+                               learning_residual=False, stages=STAGES[levels])
+    train = TrainConfig(data=str(data), cache=str(cache), steps=steps, lr=3e-3, node_lr=1e-3, final_weight=1.0,
+                        precision="bfloat16", validate_every=100, split_swaps=64 if split_and_prune else 0)
+    return Recipe(network, train)
+
+
+def trained(recipe: Recipe, runs: Path) -> Generator:
+    """The best weights of a recipe's training in a folder of `runs`; it is done, or gone on with, unless it is over."""
+    digest = hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:8]
+    folder = runs / f"k{recipe.network.k}-l{recipe.network.levels}-{digest}"
+    with locked(folder), shown(True) as progress:
+        world = World(torch.device("cpu"))
+        trainer = (Trainer.resume(folder, world, progress=progress) if (folder / STATE_FILE).exists() else
+                   Trainer.create(folder, recipe, world, progress))
+        if trainer.step < trainer.config.steps:
+            for _ in trainer.run():
+                pass
+    return load_network(zoo.find(folder / BEST_FILE))
+
+
+def encoded(network: Generator, images: Tensor) -> Tensor:
+    """The latents of grey images (N, 1, R, R), (N, L)."""
+    return torch.cat([network.encode(part.expand(-1, 3, -1, -1)) for part in torch.split(images, BATCH)])
