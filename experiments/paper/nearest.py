@@ -35,9 +35,9 @@ def main(images: Annotated[int, typer.Option(min=NEAREST, help="Training images 
         training = torch.cat([faces.images(range(first, min(first + READ, images)))
                               for first in range(0, images, READ)])
         columns = [to_pixels(drawn)]
-        for space, of in (("pixels", Tensor.flatten), ("features", features)):
-            known = of(training).flatten(1)
-            found = {name: torch.cdist(of(some).flatten(1).view(SAMPLES, -1), known.view(len(training), -1))
+        for space, of in (("pixels", flat), ("features", features)):
+            known = of(training)
+            found = {name: torch.cdist(of(some), known)
                      for name, some in (("samples", drawn), ("unseen faces", unseen))}
             for name, distances in found.items():
                 nearest = distances.min(1).values.mean().item()
@@ -46,6 +46,11 @@ def main(images: Annotated[int, typer.Option(min=NEAREST, help="Training images 
             best = found["samples"].topk(NEAREST, largest=False).indices
             columns += [to_pixels(training[best[:, place]]) for place in range(NEAREST)]
         record.picture(grid([image for row in columns for image in row], SAMPLES), enlarged=2)
+
+
+def flat(images: Tensor) -> Tensor:
+    """(N, 3, R, R) → (N, 3·R²)."""
+    return images.flatten(1)
 
 
 if __name__ == "__main__":

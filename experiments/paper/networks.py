@@ -90,25 +90,26 @@ def main(images: Annotated[int, typer.Option(help="Test images, and samples, of 
     with recording("networks", "Sec. 4, Figs 6, 13", differs, out) as record:
         for subject in SUBJECTS:
             codec = load_weights(zoo.find(subject.model))
+            name = codec.info.name
             found = measured(codec, subject, images, more)
             found["principal"] = principal(codec, subject, images, steps)
-            record.figures[subject.model] = found
-            record.row(f"`{subject.model}`, PSNR", f"{found['psnr_of_mean_error']:.2f} dB; a principal generator "
+            record.figures[name] = found
+            record.row(f"`{name}`, PSNR", f"{found['psnr_of_mean_error']:.2f} dB; a principal generator "
                        f"of as many bits {found['principal']['psnr_of_mean_error']:.2f} dB")
             record.row("bits a pick, of its log2 K", f"{found['bits_a_pick']:.2f} of {np.log2(codec.k):g}")
             record.row("nodes that are never picked", f"{found['dead_nodes']} of {found['nodes']:,}")
             for kind, distance in found["frechet_distance"].items():
                 record.row(f"Fréchet distance in `fd64`, {kind}", f"{distance:.1f}")
             sheets = {"levels": prefixes(codec, subject), "samples": samples(codec)}
-            for name, sheet in sheets.items():
-                record.picture(sheet, f"-{subject.model}-{name}", enlarged=2)
+            for shows, sheet in sheets.items():
+                record.picture(sheet, f"-{name}-{shows}", enlarged=2)
                 if not dry_run:
-                    with atomic_write(codec.info.path.with_name(f"{name}.png"), overwrite=True) as file:
+                    with atomic_write(codec.info.path.with_name(f"{shows}.png"), overwrite=True) as file:
                         write_picture(Picture(sheet.repeat(2, 0).repeat(2, 1)), file)
             if not dry_run:
                 with atomic_write(codec.info.path.with_name("metrics.json"), overwrite=True) as file:
                     file.write((json.dumps(found, indent=2) + "\n").encode())
-            rows.append([f"`{subject.model}`", f"{codec.k}, {codec.levels}", f"{codec.info.config.bits:g}",
+            rows.append([f"`{name}`", f"{codec.k}, {codec.levels}", f"{codec.info.config.bits:g}",
                          f"{found['psnr_of_mean_error']:.2f} dB", f"{found['bits_a_pick']:.2f}",
                          f"{found['principal']['psnr_of_mean_error']:.2f} dB"])
     if not dry_run:
@@ -149,7 +150,7 @@ def level_errors(network: PaperGenerator, images: Tensor) -> list[list[float]]:
     levels: list[list[float]] = [[] for _ in range(network.config.levels)]
     for part in torch.split(images, BATCH):
         for errors, block in zip(levels, network.blocks(GuidedSampler(part), len(part)), strict=True):
-            errors += squared_errors(to_pixels(part), to_pixels(network.shown(block.prediction)))
+            errors.extend(squared_errors(to_pixels(part), to_pixels(network.shown(block.prediction))))
     return levels
 
 

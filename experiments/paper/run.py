@@ -21,7 +21,7 @@ from record import RECORDS, ROOT, RUNS
 from ddncodec.files import atomic_write
 
 # In this order, as later ones use what earlier ones trained.
-EXPERIMENTS: tuple[str, ...] = ()
+EXPERIMENTS: tuple[str, ...] = ("networks", "class_guidance", "nearest", "edges", "ablation")
 PAGE = ROOT / "docs/paper.md"
 
 
