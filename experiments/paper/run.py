@@ -20,7 +20,7 @@ from record import RECORDS, ROOT, RUNS
 from ddncodec.files import atomic_write
 
 # In this order, as later ones use what earlier ones trained.
-EXPERIMENTS: tuple[str, ...] = ()
+EXPERIMENTS: tuple[str, ...] = ("split_and_prune_ablation", "decision_tree", "tree")
 PAGE = ROOT / "docs/paper.md"
 
 
