@@ -40,8 +40,8 @@ def main(steps: Annotated[int, typer.Option(help="Of each training, 64 digits a 
          runs: Annotated[Path, typer.Option(help="Where trainings are.")] = RUNS) -> None:
     """Train the four networks and compare their samples; see the module."""
     torch.manual_seed(0)
-    differs = (f"a small network and {steps:,} steps of 64 digits a training, minutes of one thread; 9,000 of MNIST's "
-               f"digits, at {SIDE}×{SIDE}")
+    differs = (f"a small network at {SIDE}×{SIDE} and {steps:,} steps of 64 digits a training; 9,000 of MNIST's "
+               f"digits; another classifier's features")
     with recording("split_and_prune_ablation", "Fig. 12", differs, out) as record:
         images, labels = labelled(str(digits / TRAIN), SIDE)
         real, _ = labelled(str(digits / TEST), SIDE)
@@ -56,8 +56,8 @@ def main(steps: Annotated[int, typer.Option(help="Of each training, 64 digits a 
         for split in (True, False):
             for dropout in (True, False):
                 name = f"Split-and-Prune {on(split)}, chain dropout {on(dropout)}"
-                network = trained(recipe(K, LEVELS, digits / TRAIN, steps, runs / "images", split_and_prune=split,
-                                         chain_dropout=dropout), runs)
+                network = trained(recipe(K, LEVELS, digits / TRAIN, steps, runs / "images", learning_residual=False,
+                                         split_and_prune=split, chain_dropout=dropout), runs)
                 random = torch.randint(K, (len(real), LEVELS))
                 drawn = torch.cat([network.decode(part) for part in torch.split(random, 100)])[:, :1]
                 found: dict[str, Any] = {"frechet": frechet_distance(features(body, drawn), features(body, real)),

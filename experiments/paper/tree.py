@@ -30,8 +30,8 @@ from ddncodec.pixels import to_pixels
 K, DEPTHS = 8, (3, 4)
 # Frames of the root and of levels 1 to 4; brighter than any digit's background.
 COLOURS = ((90, 90, 90), (230, 60, 60), (70, 130, 255), (60, 190, 90), (240, 170, 40))
-FRAME = 1  # pixels of a leaf's frame; a node's is as much wider as its level is higher
-WIDEST = 900  # pixels a side of the pictures; the page has all
+FRAME = 1  # pixels of a leaf's frame; one more for each level above it
+WIDEST = 1_000  # pixels a side of the pictures; the page has all
 TEMPLATE = Path(__file__).with_suffix(".html")
 CHOICE = '<button data-picture="{address}" data-levels="{levels}">L = {levels}</button>'
 
@@ -41,8 +41,7 @@ def main(steps: Annotated[int, typer.Option(help="Of each training, 64 digits a 
          out: Annotated[Path, typer.Option(help="Where findings go.")] = RECORDS,
          runs: Annotated[Path, typer.Option(help="Where trainings are.")] = RUNS) -> None:
     """Train the networks and draw their trees; see the module."""
-    differs = (f"small networks, {steps:,} steps of 64 digits a training, minutes of one thread; each level has a "
-               f"resolution of its own")
+    differs = f"small networks at {SIDE}×{SIDE}, {steps:,} steps of 64 digits a training; first levels are coarser"
     with recording("tree", "Figs 8, 17", differs, out) as record:
         images, _ = labelled(str(digits / TRAIN), SIDE)
         choices = []
@@ -88,7 +87,7 @@ def square(children: list[Pixels], image: Pixels | None) -> Pixels:
 
 def framed(pixels: Pixels, level: int, levels: int) -> Pixels:
     """A tile within the frame of its level."""
-    width = FRAME * (levels - level + 1)
+    width = FRAME + levels - level
     side = len(pixels) + 2 * width
     tile = np.full((side, side, 3), COLOURS[level], np.uint8)
     tile[width:-width, width:-width] = pixels

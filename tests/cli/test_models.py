@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ddncodec import zoo
-from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.weights import WeightsInfo, read_info
 
 Run = Callable[..., Any]
@@ -20,8 +19,7 @@ def facts(info: WeightsInfo) -> dict[str, object]:
     return {
         "name": info.name, "weights": info.id.hex(), "bytes": info.path.stat().st_size,
         "resolution": layout.resolution, "k": layout.k, "levels": layout.levels, "bits": layout.bits,
-        "generator": "blockwise" if isinstance(layout, BlockwiseConfig) else "principal",
-        "layout": json.loads(layout.to_json()),
+        "generator": layout.generator, "layout": json.loads(layout.to_json()),
     }
 
 
