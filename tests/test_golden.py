@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ddncodec import container, load_model
-from ddncodec.network.paper.config import BlockwiseConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.weights import read_info
 
@@ -24,10 +24,12 @@ def test_a_stream_decodes_to_its_reference_picture(path: Path) -> None:
     assert np.abs(difference).max() <= 1
 
 
-def test_golden_files_cover_both_generators_and_what_each_can_be_made_of() -> None:
+def test_golden_files_cover_all_generators_and_what_each_can_be_made_of() -> None:
     configs = [read_info(path).config for path in sorted(STREAMS[0].parent.glob("*.safetensors"))]
     assert {config.k for config in configs} >= {2, 3, 16}
     assert {config.stages[-1].planes > 0 for config in configs if isinstance(config, BlockwiseConfig)} == {True, False}
     assert {config.k for config in configs if isinstance(config, PrincipalConfig)} == {2, 8}
+    assert {config.learning_residual for config in configs if isinstance(config, SingleShotConfig)} == {True, False}
+    assert any(isinstance(config, RecurrentConfig) for config in configs)
     assert {bool(config.refiner) for config in configs if isinstance(config, PrincipalConfig)} == {True, False}
-    assert len(STREAMS) >= 12
+    assert len(STREAMS) >= 18

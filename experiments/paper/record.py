@@ -67,4 +67,4 @@ def recording(name: str, shows: str, differs: str, folder: Path = RECORDS) -> It
         "minutes": round((monotonic() - began) / 60, 1), "figures": record.figures,
     }
     with atomic_write(folder / f"{name}.json", overwrite=True) as file:
-        file.write((json.dumps(written, indent=2) + "\n").encode())
+        file.write((json.dumps(written, indent=2, ensure_ascii=False) + "\n").encode())

@@ -4,6 +4,7 @@
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from ddncodec.codec import load_model
 from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.images import Picture, write_picture
 from ddncodec.network.config import GeneratorConfig
-from ddncodec.network.paper.config import BlockwiseConfig
+from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.pixels import to_pixels
 from ddncodec.training.config import TrainConfig
@@ -22,7 +23,7 @@ from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import Trainer
 
 HERE = Path(__file__).parent
-# Both generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner.
+# All generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner, the paper's switches.
 NETWORKS: dict[str, GeneratorConfig] = {
     "k2-planes": BlockwiseConfig.default(2, 96, 16, channels=8, planes=32),
     "k3-conv": BlockwiseConfig.default(3, 40, 16, channels=8, planes=0),
@@ -33,6 +34,9 @@ NETWORKS: dict[str, GeneratorConfig] = {
                                     width=16, segments=(8, 12, 12), block_bits=12),
     "k2-refined": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
                                   width=16, segments=(24, 36, 36), block_bits=12, refiner=(8, 12)),
+    "k12-single-shot": SingleShotConfig.default(12, 24, 16, channels=8),
+    "k5-unleaked": replace(SingleShotConfig.default(5, 8, 16, channels=8), leak=0, learning_residual=False),
+    "k6-recurrent": RecurrentConfig(k=6, levels=12, resolution=16, leak=1, chain_dropout=0.05, widths=(8, 8)),
 }
 
 
