@@ -23,7 +23,7 @@ from ddncodec.network.config import (
     whole,
 )
 
-UNET = (16, 56, 80)  # widths of the recurrent generator
+UNET = (16, 57, 80)  # widths of the recurrent generator
 CHAIN_DROPOUT = 0.05
 LEAK = 4
 
