@@ -23,7 +23,8 @@ from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import Trainer
 
 HERE = Path(__file__).parent
-# All generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner, the paper's switches.
+# All generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner, the
+# paper's switches.
 NETWORKS: dict[str, GeneratorConfig] = {
     "k2-planes": BlockwiseConfig.default(2, 96, 16, channels=8, planes=32),
     "k3-conv": BlockwiseConfig.default(3, 40, 16, channels=8, planes=0),

@@ -14,6 +14,7 @@ from ddncodec.network.paper.ddl import DiscreteDistributionLayers
 
 SPLIT, PRUNE = 2.0, 0.5  # thresholds of a node's share of the picks, times 1/K
 MEMORY = 4  # gates after which counts are halved: nodes move, and a share must speak of them as they are
+FEWEST = 4  # nodes that are split and pruned: of two the rarer one is worth a bit, and a copy of the other none
 JITTER = 0.01  # of the node's own size: two equal nodes would tie for ever, and the first would win
 
 
@@ -30,7 +31,7 @@ def split_and_prune(ddl: DiscreteDistributionLayers, gate: float, swaps: int, ge
         ddl: n levels of K nodes, whose `usage` is up to date.
         gate: Picks a node, on average, before a level is judged: fewer are noise. From `MEMORY` times as many on,
             counts are halved.
-        swaps: At most so many nodes of a level at once; 1 is Algorithm 1's.
+        swaps: At most so many nodes of a level at once; 1 is Algorithm 1's. None where K < `FEWEST`.
         generator: Of the jitter, on the nodes' device.
 
     Returns:
@@ -39,7 +40,7 @@ def split_and_prune(ddl: DiscreteDistributionLayers, gate: float, swaps: int, ge
     usage = ddl.usage.sum(2)  # (n, K), of all classes
     levels, k = usage.shape
     total = usage.sum(1, keepdim=True)
-    swaps = min(swaps, k // 2)
+    swaps = min(swaps, k // 2) if k >= FEWEST else 0
     most, split = usage.topk(swaps, 1)
     least, pruned = usage.topk(swaps, 1, largest=False)
     due = (total >= gate * k) & ((most > SPLIT / k * total) | (least < PRUNE / k * total)) & (most > 2 * least)

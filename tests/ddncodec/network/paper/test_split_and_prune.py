@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from ddncodec.network.base import NodeSplits
@@ -81,3 +82,11 @@ def test_many_nodes_of_a_level_split_at_once_the_most_used_onto_the_least_used()
 
 def test_without_swaps_nothing_splits() -> None:
     assert made(once(layer([[4.0, 0.0, 0.0, 0.0]]), swaps=0)) == []
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_of_two_or_three_nodes_none_is_pruned_however_rare(k: int) -> None:
+    ddl = layer([[9.0, *[0.1] * (k - 1)]])
+    before = ddl.nodes.clone()
+    assert made(once(ddl, swaps=64)) == []
+    assert torch.equal(ddl.nodes, before)
