@@ -78,7 +78,7 @@ def tell(record: Record, name: str, known: Tensor, labels: Tensor, test: Tensor,
         for seed in range(SEEDS):
             rows = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))[:count]
             guesses = classify(known[rows], labels[rows], test)
-            found[count].append(float((guesses == truth).float().mean()))
+            found[count].append(round(float((guesses == truth).double().mean()), 4))
     record.figures[name] = {str(count): accuracies for count, accuracies in found.items()}
     record.row(f"{name}: accuracy with {', '.join(f'{count:,}' for count in found)} labels",
                ", ".join(f"{fmean(accuracies):.1%}" for accuracies in found.values()))

@@ -52,13 +52,13 @@ def main(steps: Annotated[int, typer.Option(help="Of each training, 64 digits a 
         floor = frechet_distance(features(body, others), features(body, real))
         record.row("training digits: Fréchet distance", f"{floor:.1f}")
         record.figures["training_digits"] = {"frechet": floor}
+        random = torch.randint(K, (len(real), LEVELS))
         sheets = {"test digits": sheet(real[torch.randperm(len(real))])}
         for split in (True, False):
             for dropout in (True, False):
                 name = f"Split-and-Prune {on(split)}, chain dropout {on(dropout)}"
                 network = trained(recipe(K, LEVELS, digits / TRAIN, steps, runs / "images", learning_residual=False,
                                          split_and_prune=split, chain_dropout=dropout), runs)
-                random = torch.randint(K, (len(real), LEVELS))
                 drawn = torch.cat([network.decode(part) for part in torch.split(random, 100)])[:, :1]
                 found: dict[str, Any] = {"frechet": frechet_distance(features(body, drawn), features(body, real)),
                                          "usage": usage(encoded(network, real)),

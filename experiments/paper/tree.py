@@ -25,13 +25,13 @@ from trainings import SIDE, STEPS, encoded, labelled, recipe, trained
 from ddncodec.files import atomic_write
 from ddncodec.images import Pixels, fit
 from ddncodec.network.base import Generator
-from ddncodec.pixels import to_pixels
+from ddncodec.pixels import grey_of, to_pixels
 
 K, DEPTHS = 8, (3, 4)
 # Frames of the root and of levels 1 to 4; brighter than any digit's background.
 COLOURS = ((90, 90, 90), (230, 60, 60), (70, 130, 255), (60, 190, 90), (240, 170, 40))
 FRAME = 1  # pixels of a leaf's frame; one more for each level above it
-WIDEST = 1_000  # pixels a side of the pictures; the page has all
+WIDEST = 640  # pixels a side of the pictures; the page has all
 TEMPLATE = Path(__file__).with_suffix(".html")
 CHOICE = '<button data-picture="{address}" data-levels="{levels}">L = {levels}</button>'
 
@@ -73,8 +73,9 @@ def tree(network: Generator) -> Pixels:
 
 
 def drawn(network: Generator, paths: torch.Tensor) -> Pixels:
-    """The images of nodes, by their paths (N, l): (N, R, R, 3)."""
-    return np.concatenate([to_pixels(network.decode(part)) for part in torch.split(paths, 512)])
+    """The images of nodes, by their paths (N, l): (N, R, R, 3), grey as digits are."""
+    grey = torch.cat([grey_of(network.decode(part)) for part in torch.split(paths, 512)])
+    return to_pixels(grey.expand(-1, 3, -1, -1))
 
 
 def square(children: list[Pixels], image: Pixels | None) -> Pixels:

@@ -17,6 +17,7 @@ import typer
 from PIL import Image
 
 from ddncodec.data.pictures import pictures
+from ddncodec.network.paper.config import Stage
 
 
 @pytest.fixture
@@ -130,13 +131,16 @@ def test_the_decision_tree_tells_accuracies_of_each_network(
 
 
 @pytest.fixture
-def page(few: Path, tmp_path: Path) -> Path:
-    """A page of the trees of untrained networks."""
+def page(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page of the trees of two networks that hardly learned, with L = 3 and 2."""
+    import trainings
     import tree
 
+    monkeypatch.setattr(tree, "DEPTHS", (3, 2))
+    monkeypatch.setitem(trainings.STAGES, 2, (Stage(4, 8, 1), Stage(16, 8, 1)))
     tree.main(1, few, tmp_path / "out", tmp_path / "runs")
     result = found(tmp_path / "out", "tree")
-    assert [figures["leaves"] for figures in result["figures"].values()] == [512, 4096]
+    assert [figures["leaves"] for figures in result["figures"].values()] == [512, 64]
     for name in result["pictures"]:
         with Image.open(tmp_path / "out" / name) as picture:
             assert picture.width == picture.height <= tree.WIDEST
@@ -177,7 +181,8 @@ def test_the_tree_s_page_zooms_and_moves(page: Path, tmp_path: Path) -> None:
         browser.execute_async_script("arguments[0].decode().then(arguments[1])", image)
 
         def box() -> dict[str, float]:
-            return dict(image.rect)
+            sides = "const {x, y, width, height} = arguments[0].getBoundingClientRect(); return {x, y, width, height}"
+            return dict(browser.execute_script(sides, image))  # as it is shown; its own rect is not
 
         def shows_all(_: object) -> bool:
             return abs(box()["height"] - view.rect["height"]) < 1
@@ -200,7 +205,7 @@ def test_the_tree_s_page_zooms_and_moves(page: Path, tmp_path: Path) -> None:
             view, round(2.5 * side - whole["width"] / 2), round(2.5 * side - whole["width"] / 2)).perform()
         assert browser.find_element(By.ID, "path").text.startswith("Latent 0 7")
         before = image.get_attribute("src")
-        browser.find_element(By.CSS_SELECTOR, "[data-levels='4']").click()
+        browser.find_element(By.CSS_SELECTOR, "[data-levels='2']").click()
         assert image.get_attribute("src") != before
         assert browser.get_log("browser") == []
     finally:
