@@ -28,8 +28,8 @@ from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.pixels import downsample
 from ddncodec.samplers.protocol import Sampler
 
-# Of the usual weights. Nodes start with small outputs: with outputs of an image's size, as many random images would be
-# added up as there are levels, and training is slow to undo that.
+# Of the usual weights. Nodes that add to a prediction start with small outputs: with outputs of an image's size, as many
+# random images would be added up as there are levels, and training is slow to undo that.
 NODE_SIZE = 0.05
 
 
@@ -113,8 +113,9 @@ class Block(nn.Module):
         self.norm = nn.GroupNorm(1, channels)
         self.ddl = DiscreteDistributionLayers(1, config.k, config.leak, channels, config.classes,
                                               config.learning_residual)
-        with torch.no_grad():
-            self.ddl.nodes.mul_(NODE_SIZE)
+        if config.learning_residual:
+            with torch.no_grad():
+                self.ddl.nodes.mul_(NODE_SIZE)
 
     def forward(self, state: LevelState) -> tuple[Tensor, Tensor]:
         """The trunk after this block, and the features of its DDL: both (B, C, r, r)."""
