@@ -18,9 +18,10 @@ from typing import Annotated, NamedTuple
 import torch
 import typer
 from digits import DIGITS, TEST, TRAIN
+from recognised import labelled
 from record import RECORDS, RUNS, Record, recording
 from torch import Tensor
-from trainings import SIDE, STEPS, encoded, labelled, recipe, trained
+from trainings import SIDE, STEPS, encoded, recipe, trained
 
 from ddncodec import load_model
 

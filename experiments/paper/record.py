@@ -12,6 +12,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import typer
+
+from ddncodec.errors import DdnError
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, Pixels, write_picture
 
@@ -57,10 +60,17 @@ def recording(name: str, shows: str, differs: str, folder: Path = RECORDS) -> It
         shows: Which figures or tables of the paper, as "Figs 4, 18".
         differs: What differs from the paper, in a sentence.
         folder: Where to write; it is made.
+
+    Raises:
+        typer.Exit: Data or a model is missing, which one line on stderr says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record, began = Record(name, shows, differs, folder), monotonic()
-    yield record
+    try:
+        yield record
+    except DdnError as error:
+        typer.echo(f"{name}: {error}", err=True)
+        raise typer.Exit(1) from None
     written = {
         "shows": shows, "differs": differs, "rows": record.rows, "pictures": record.pictures,
         "command": shlex.join(["python", f"experiments/paper/{name}.py", *sys.argv[1:]]),

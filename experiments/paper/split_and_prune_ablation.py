@@ -21,9 +21,10 @@ import typer
 from digits import DIGITS, TEST, TRAIN
 from matplotlib.figure import Figure
 from PIL import Image
+from recognised import classifier, labelled
 from record import RECORDS, RUNS, recording
 from torch import Tensor, nn
-from trainings import SIDE, STEPS, classifier, encoded, labelled, recipe, trained
+from trainings import SIDE, STEPS, encoded, recipe, trained
 
 from ddncodec.images import Pixels
 from ddncodec.metrics.frechet import frechet_distance

@@ -1,4 +1,4 @@
-"""What the experiments on MNIST and Fashion-MNIST share: small networks, trained once, and labelled images.
+"""Small networks that experiments share, each trained once.
 
 A training is in runs/paper, in a folder named after its network and its recipe's hash: the same recipe is never trained
 twice, whichever experiment asks for it, and goes on where it was stopped.
@@ -7,7 +7,6 @@ twice, whichever experiment asks for it, and goes on where it was stopped.
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
 import torch
@@ -23,11 +22,6 @@ from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
 from ddncodec.weights import load_network
 from ddncodec_cli.progress import shown
-
-sys.path.append(str(Path(__file__).parents[1]))  # for what lies among the experiments that are not the paper's
-from recognised import classifier, labelled
-
-__all__ = ["SIDE", "STEPS", "classifier", "encoded", "labelled", "recipe", "trained"]
 
 SIDE, BATCH = 16, 100
 STEPS = 1_000  # a training's, of 64 images each

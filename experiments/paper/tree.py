@@ -19,8 +19,9 @@ import torch
 import typer
 from digits import DIGITS, TRAIN
 from PIL import Image
+from recognised import labelled
 from record import RECORDS, RUNS, recording
-from trainings import SIDE, STEPS, encoded, labelled, recipe, trained
+from trainings import SIDE, STEPS, encoded, recipe, trained
 
 from ddncodec.files import atomic_write
 from ddncodec.images import Pixels, fit

@@ -28,7 +28,7 @@ from ddncodec.network.paper.generator import BlockPass, PaperGenerator
 from ddncodec.pixels import downsample
 from ddncodec.samplers.protocol import Sampler
 
-# Of the usual weights. Nodes that add to a prediction start with small outputs: with outputs of an image's size, as many
+# Of the usual weights. Nodes that add to a prediction start with small outputs: with those of an image's size, as many
 # random images would be added up as there are levels, and training is slow to undo that.
 NODE_SIZE = 0.05
 
