@@ -33,7 +33,7 @@ from ddncodec.images import Picture, Pixels, fit, grid, write_picture
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.metrics.features import load_features
 from ddncodec.metrics.frechet import frechet_distance
-from ddncodec.network.base import Generator
+from ddncodec.network.config import GeneratorConfig
 from ddncodec.network.paper.generator import PaperGenerator
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.samplers.guided import GuidedSampler
@@ -41,7 +41,7 @@ from ddncodec.training.recipe import Recipe
 
 BATCH = 100
 PICTURED = 10  # images in a row of a picture
-PRINCIPAL_STEPS = 400  # of 64 images: about four minutes of one thread, the start included
+PRINCIPAL_STEPS = 300  # of 64 images, after as many for each head: minutes of one thread
 
 
 @dataclass(frozen=True)
@@ -159,18 +159,22 @@ def features(images: Tensor) -> Tensor:
     return torch.cat([load_features()(part) for part in torch.split(images, BATCH)])
 
 
-@torch.no_grad()
 def principal(codec: Codec, subject: Subject, images: int, steps: int) -> dict[str, Any]:
     """What a principal generator of as many bits reaches on the same images."""
-    train = {"steps": steps, "cache": str(RUNS / "data"), "augment": 0.0} | (
-        {"data": str(subject.data)} if subject.data else {"faces": 20_000})
-    network: Generator = trained(Recipe.of({
-        "network": {"k": codec.k, "levels": codec.levels, "resolution": codec.resolution}, "train": train}), RUNS)
+    network = trained(counterpart(codec.info.config, subject.data, steps), RUNS)
     test = subject.test(images)
     drawn = torch.cat([network.reconstruct(part, effort=network.max_effort).image
                        for part in torch.split(test, BATCH)])
     error = fmean(squared_errors(to_pixels(test), to_pixels(drawn)))
     return {"steps": steps, "psnr_of_mean_error": round(psnr(error), 2)}
+
+
+def counterpart(config: GeneratorConfig, data: Path | None, steps: int) -> Recipe:
+    """A principal generator of the same K, L and resolution, its training cut short."""
+    images = {"faces": 20_000} if data is None else {"data": str(data)}
+    return Recipe.of({
+        "network": {"k": config.k, "levels": config.levels, "resolution": config.resolution},
+        "train": {"cache": str(RUNS / "faces"), "augment": 0.0, "steps": steps, "head_steps": steps} | images})
 
 
 def prefixes(codec: Codec, subject: Subject) -> Pixels:
