@@ -20,7 +20,7 @@ from record import RECORDS, ROOT, RUNS
 from ddncodec.files import atomic_write
 
 # In this order, as later ones use what earlier ones trained.
-EXPERIMENTS: tuple[str, ...] = ()
+EXPERIMENTS: tuple[str, ...] = ("prior",)
 PAGE = ROOT / "docs/paper.md"
 
 
