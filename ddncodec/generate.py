@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from os import PathLike
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -19,11 +21,15 @@ from ddncodec.latent import Latent
 from ddncodec.network.condition import condition_of, one_hot
 from ddncodec.network.config import CLASS
 from ddncodec.pixels import to_pixels, to_tensor
+from ddncodec.priors.file import load_prior
+from ddncodec.priors.odds import Odds
 from ddncodec.samplers.conditional import LOOKAHEAD, TOP, TYPICAL, ConditionalSampler
-from ddncodec.samplers.protocol import Continuation
+from ddncodec.samplers.protocol import Continuation, Prior
 from ddncodec.samplers.random import RandomSampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import PerImageStreams
+
+OWN_PRIOR, NO_PRIOR = "own", "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +60,8 @@ class Drawn:
 
 
 def sample(count: int = 1, model: Model = zoo.DEFAULT, *, seed: int = 0, first: int = 0, temperature: float = 1.0,
-           prefix: Latent | None = None, condition: int | AnyImage | None = None) -> list[Drawn]:
+           prefix: Latent | None = None, condition: int | AnyImage | None = None,
+           prior: str | PathLike[str] | Prior = OWN_PRIOR) -> list[Drawn]:
     """Draw images by chance.
 
     Args:
@@ -62,10 +69,12 @@ def sample(count: int = 1, model: Model = zoo.DEFAULT, *, seed: int = 0, first: 
         model: A model's name, the path of a weights file, or a codec. Weights are loaded on the first call alone.
         seed: Of the random numbers, 0 or more. Image i of a seed is the same in whatever batch it is drawn.
         first: The number of the first image of the seed to draw, 0 or more.
-        temperature: Above 0. 1: any proposal, as likely as in training; below 1 likely or small steps are favoured,
-            above 1 unlikely or large ones.
+        temperature: Above 0. 1: as likely as the prior says; below 1 likely picks are favoured, above 1 unlikely
+            ones. Without a prior small and large steps.
         prefix: Picks of the first levels, which all images have; None: all levels are drawn.
         condition: For a conditional model alone: a class, from 0 on, or an image whose grey or edges it is given.
+        prior: How likely picks are. "own": as the model's prior says, or else what its weights counted, or else as
+            "none": all alike, the paper's choice. Or the path of a prior's file, or what `prior_of` gives.
 
     Returns:
         The images, numbers `first` to `first + count - 1` of the seed.
@@ -73,8 +82,9 @@ def sample(count: int = 1, model: Model = zoo.DEFAULT, *, seed: int = 0, first: 
     Raises:
         TypeError: A condition is an image of a kind that `encode` does not take.
         ValueError: A number is out of range; a condition is missing, of another kind, or the model takes none.
-        UnknownWeights: There is no such model, or the prefix is not one of its latents.
-        BadCheckpoint: The weights file is damaged or none.
+        UnknownWeights: There is no such model, or the prefix is not one of its latents, or the prior is of another.
+        BadCheckpoint: The weights file or the prior is damaged or none.
+        InputMissing: There is no such prior.
 
     Examples:
         >>> import ddncodec
@@ -89,7 +99,39 @@ def sample(count: int = 1, model: Model = zoo.DEFAULT, *, seed: int = 0, first: 
     if prefix is not None:
         codec.info.check_latent(prefix)
     streams = PerImageStreams(seed, range(first, first + count))
-    return _draw(codec, count, RandomSampler(streams, temperature), prefix, condition)
+    chosen = prior_of(codec, prior) if isinstance(prior, str | PathLike) else prior
+    return _draw(codec, count, RandomSampler(streams, temperature, chosen), prefix, condition)
+
+
+def prior_of(codec: Codec, name: str | PathLike[str] = OWN_PRIOR) -> Prior | None:
+    """The prior that `sample` takes by this name; None where all picks are equally likely.
+
+    Args:
+        codec: Of a model.
+        name: "own", "none", or the path of a prior's file.
+
+    Returns:
+        The prior, loaded anew.
+
+    Raises:
+        InputMissing: There is no such file.
+        UnknownWeights: It is the prior of other weights.
+        BadCheckpoint: It is damaged or none.
+
+    Examples:
+        >>> import ddncodec
+        >>> from ddncodec.generate import prior_of
+        >>> codec = ddncodec.load_model("binddn")
+        >>> prior_of(codec, "none") is None
+        True
+    """
+    if name == NO_PRIOR:
+        return None
+    path = zoo.prior_path(codec.info) if name == OWN_PRIOR else Path(name)
+    if name != OWN_PRIOR or path.is_file():
+        return load_prior(path, codec.info, codec.network.cells, codec.device)
+    shares = codec.network.shares
+    return None if shares is None else Odds(shares, unseen=0)
 
 
 @torch.no_grad()

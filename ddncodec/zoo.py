@@ -55,6 +55,11 @@ def find_id(weights_id: bytes) -> WeightsInfo:
     raise UnknownWeights(f"it was made with the weights {weights_id.hex()}, which are not among the models here")
 
 
+def prior_path(info: WeightsInfo) -> Path:
+    """Where the prior of weights is looked for: beside them, NAME.prior.safetensors."""
+    return info.path.with_suffix(".prior.safetensors")
+
+
 def _info(path: Path) -> WeightsInfo:
     """What a weights file says of itself; hashing it takes time, and so it is read once, and again where it changed."""
     state = path.stat()

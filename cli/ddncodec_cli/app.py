@@ -21,6 +21,7 @@ from ddncodec_cli.guide import guide
 from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
 from ddncodec_cli.models import app as models
+from ddncodec_cli.prior import prior
 from ddncodec_cli.sample import sample
 from ddncodec_cli.train import train
 from ddncodec_cli.verify import verify
@@ -34,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, info, verify, sample, guide, train):
+for command in (encode, decode, info, verify, sample, guide, train, prior):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")

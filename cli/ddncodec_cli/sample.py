@@ -19,7 +19,7 @@ def sample(
     n: Count = 64,
     seed: Seed = 0,
     temperature: Annotated[
-        float, typer.Option(min=0.01, max=100, help="1: any proposal, as in training; below, likely or small steps.")
+        float, typer.Option(min=0.01, max=100, help="1: as likely as in training; below, likely picks, or small steps.")
     ] = 1.0,
     prefix: Annotated[
         Path | None, typer.Option(parser=path_of, help="A .ddn file whose first levels all images have.")
@@ -30,11 +30,15 @@ def sample(
     model: Annotated[
         str | None, typer.Option(help="A model's name or weights file; by default binddn, or that of --prefix.")
     ] = None,
+    prior: Annotated[
+        str, typer.Option(metavar="own|none|FILE", help="How likely picks are: the model's own prior; none, all alike, "
+                          "as in the paper; a file of the command prior.")
+    ] = "own",
     save_latent: SaveLatent = False,
     force: options.Force = False,
     device: options.Device = "auto",
 ) -> None:
-    """Draw images by random choice among the proposals of each level."""
+    """Draw images by random choice among the proposals of each level, as likely as the model's prior says."""
     from ddncodec import container
 
     if levels is not None and prefix is None:
@@ -53,5 +57,7 @@ def sample(
     codec = lazy_codec(lambda: info, device)()
     from ddncodec import generate
 
+    chosen = generate.prior_of(codec, prior)
     results.draw(codec, lambda first, count: generate.sample(
-        count, codec, seed=seed, first=first, temperature=temperature, prefix=kept, condition=given))
+        count, codec, seed=seed, first=first, temperature=temperature, prefix=kept, condition=given,
+        prior=chosen or generate.NO_PRIOR))

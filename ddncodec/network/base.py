@@ -41,6 +41,13 @@ class Loss(NamedTuple):
     guided: Tensor
 
 
+class CellTable(NamedTuple):
+    """What levels divide. number: how many cells there are. nodes: of which a pick takes one, in each of them."""
+
+    number: int
+    nodes: int
+
+
 @dataclass(frozen=True, slots=True)
 class NodeSplits:
     """Splits of output nodes `nodes`, (n, K, …): in level `level[i]` node `pruned[i]` became a copy of `split[i]`.
@@ -145,6 +152,16 @@ class Generator(nn.Module):
     def run(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None) -> Drawn:
         """The images after the first `levels` levels (by default all) of a sampler's picks, refined."""
         raise NotImplementedError
+
+    @property
+    def cells(self) -> CellTable:
+        """The cells that picks are counted in; `Proposals.cells` says which a level divides."""
+        raise NotImplementedError
+
+    @property
+    def shares(self) -> Tensor | None:
+        """How often training picked each node, (cells, nodes), in any unit; None where the weights do not keep it."""
+        return None
 
     def expectation(self, objectives: Sequence[Objective], typical: float) -> Expectation | None:
         """What affine objectives let this generator expect of an image; None where it knows no more than images show.

@@ -39,8 +39,12 @@ class Proposals(Protocol):
         ...
 
     @property
-    def odds(self) -> Tensor | None:
-        """How likely each proposal is by itself, (B, n, K); None where all are equally likely."""
+    def cells(self) -> Tensor:
+        """The cells that the levels divide, of all that the generator has: (B, n, b) int64, b cells a level.
+
+        A level's K proposals are all the ways to take one node of each of its cells; the first cell's is the most
+        significant digit of a proposal's number.
+        """
         ...
 
     def nearest(self, target: Tensor, effort: int, forced: Tensor | None = None) -> Tensor:
@@ -70,8 +74,32 @@ class Sampler(Protocol):
         ...
 
 
+class Walk(Protocol):
+    """How likely nodes are on the paths of B images, cell by cell."""
+
+    def log_odds(self, cells: Tensor) -> Tensor:
+        """Log odds, up to constants, of the nodes of the next cells (B, c), as many of them as are known at once.
+
+        Returns:
+            (B, c', nodes), 1 ≤ c' ≤ c.
+        """
+        ...
+
+    def take(self, cells: Tensor, nodes: Tensor) -> None:
+        """Go on over these nodes of these cells, both (B, c)."""
+        ...
+
+
+class Prior(Protocol):
+    """How likely paths are."""
+
+    def walk(self, batch: int) -> Walk:
+        """The beginning of the paths of so many images."""
+        ...
+
+
 class Continuation(Protocol):
-    """What goes on where some picks of a block are made already: after a prefix, or after none."""
+    """What goes on where some picks of a block are made already: after a prefix, or after none, or all of them."""
 
     def draw(self, proposals: Proposals, picks: Tensor) -> Tensor:
         """The picks of all n levels (B, n), given those of the first m, (B, m)."""

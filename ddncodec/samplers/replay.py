@@ -23,4 +23,4 @@ class ReplaySampler:
         start, levels = self._next, proposals.shape.levels
         self._next += levels
         picks = self._indices[:, start : self._next]
-        return Choice(picks if self._then is None or picks.shape[1] == levels else self._then.draw(proposals, picks))
+        return Choice(picks if self._then is None else self._then.draw(proposals, picks))

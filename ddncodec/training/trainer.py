@@ -27,6 +27,9 @@ from ddncodec.network.base import Generator, Loss
 from ddncodec.network.condition import condition_of
 from ddncodec.network.registry import build, config_from_json, couple_of, start_of
 from ddncodec.pixels import to_pixels
+from ddncodec.priors.counting import Batch, count
+from ddncodec.priors.file import save_prior
+from ddncodec.priors.odds import Odds
 from ddncodec.progress import SILENT, Progress
 from ddncodec.samplers.random import RandomSampler
 from ddncodec.samplers.replay import ReplaySampler
@@ -51,9 +54,11 @@ from ddncodec.training.feed import Feed, Images
 from ddncodec.training.recipe import Recipe
 from ddncodec.training.schedule import Schedule
 from ddncodec.training.watch import Clock, Measured, Watch, grid
-from ddncodec.weights import require_work, save_network
+from ddncodec.weights import load_network, read_info, require_work, save_network
 
 STATE_FILE, BEST_FILE, RECIPE_FILE = "state.safetensors", "best.safetensors", "recipe.toml"
+PRIOR_FILE = "best.prior.safetensors"
+PRIOR_IMAGES, PRIOR_BATCH = 12_000, 100
 VALIDATION_BATCH = 64
 START_BATCH = 1_000
 PICTURED = 8  # validation images, and random samples, in the pictures
@@ -274,6 +279,25 @@ class Trainer:
         words = np.random.SeedSequence([self.config.seed, purpose, number]).generate_state(1, np.uint64)
         return int(words[0] >> np.uint64(1))
 
+    def _save_prior(self) -> None:
+        """Count the picks of the best weights over images of the run, unless that is done or the weights keep them."""
+        best, target = self.folder / BEST_FILE, self.folder / PRIOR_FILE
+        if self.average.shares is not None or target.exists() or not best.exists():
+            return
+        info = read_info(best)
+        network = load_network(info).to(self.world.device)
+        total = min(PRIOR_IMAGES, self.step * self.config.batch)
+
+        def batches() -> Iterator[Batch]:
+            with self._progress.phase("counting picks", total) as advance:
+                for first in range(0, total, PRIOR_BATCH):
+                    positions = range(first, min(first + PRIOR_BATCH, total))
+                    images = self.source.images(positions).to(self.world.device)
+                    yield images, self._condition(images, self.source.labels(positions))
+                    advance(len(images))
+
+        save_prior(target, Odds(count(network, batches())), info)
+
     def request_stop(self) -> None:
         """Stop all processes after the step under way, with the state saved; safe to call from a signal handler."""
         self._stop = True
@@ -297,6 +321,8 @@ class Trainer:
             end = self.refining_since + self.config.refiner_steps
             yield from self._train("training the refiner", end, watch, clock)
         self.save()
+        if self.world.leads and not self._stop:
+            self._save_prior()
 
     def _train(self, name: str, end: int, watch: Watch | None, clock: Clock) -> Iterator[Step]:
         """Take steps up to a number of them, or until asked to stop; couple the picks once, as soon as that is due."""
@@ -423,6 +449,7 @@ class Trainer:
         if measured > self.best_psnr:
             self.best_psnr = measured
             if self.world.leads:
+                (self.folder / PRIOR_FILE).unlink(missing_ok=True)  # of weights that were the best before
                 save_network(self.folder / BEST_FILE, self.average, self.folder.resolve().name)
         return measured
 
@@ -433,9 +460,12 @@ class Trainer:
         rows = [images, *(self.average.reconstruct(images.to(device), max(1, config.levels // part),
                                                    condition=condition).image for part in (8, 4, 2, 1))]
         none = torch.empty(len(images), 0, dtype=torch.int64, device=device)
+        shares = self.average.shares
+        prior = None if shares is None else Odds(shares, unseen=0)
         samples = []
         for seed in range(2):
-            sampler = ReplaySampler(none, RandomSampler(PerImageStreams(seed, range(len(images)))))
+            streams = PerImageStreams(seed, range(len(images)))
+            sampler = ReplaySampler(none, RandomSampler(streams, prior=prior))
             samples.append(self.average.run(sampler, len(images), condition=condition).image)
         return grid(rows), grid(samples)
 

@@ -1,4 +1,7 @@
-"""The zoo: a folder a checkpoint, each with weights.safetensors, recipe.toml, metrics.json and card.md."""
+"""The zoo: a folder a checkpoint, each with weights.safetensors, recipe.toml, metrics.json and card.md.
+
+Some have a weights.prior.safetensors as well: how likely picks are.
+"""
 
 from pathlib import Path
 

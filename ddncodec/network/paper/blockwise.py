@@ -132,8 +132,8 @@ class BlockwiseGenerator(PaperGenerator):
 
     def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
                ) -> Iterator[BlockPass]:
-        left = self.config.levels if levels is None else levels
-        classes = condition.flatten(1) if condition is not None and self.config.classes > 1 else None
+        left = total = self.config.levels if levels is None else levels
+        cells = self.cells_of(batch, condition)
         state = LevelState(self.start_features.expand(batch, -1, -1, -1), self.start_outputs.expand(batch, -1, -1, -1))
         for stage in self.stages:
             assert isinstance(stage, StageModule)
@@ -148,7 +148,7 @@ class BlockwiseGenerator(PaperGenerator):
                     features, scale = block.features(state.features, stage.planes)
                     n = min(left, block.ddl.levels)
                     prediction, picks = block.ddl(features, state.prediction, sampler, scale=scale, levels=n,
-                                                  classes=classes)
+                                                  cells=cells[:, total - left :])
                     leak = state.outputs[:, IMAGE_CHANNELS:] + picks.leak
                     state = LevelState(state.features, torch.cat([prediction, leak], 1))
                     left -= n

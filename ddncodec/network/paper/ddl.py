@@ -44,18 +44,22 @@ class NodeProposals:
         nodes: Image weights (n, K, 3, C).
         scale: (B, n), how far this image's path so far makes each level step.
         prediction: (B, 3, r, r), before the block.
-        odds: (B, n, K), how likely each node is; None where all are equally likely.
+        numbers: (B, n), of the levels among all cells, each level being one.
     """
 
     features: Features
     nodes: Tensor
     scale: Tensor
     prediction: Tensor
-    odds: Tensor | None = None
+    numbers: Tensor
 
     @property
     def shape(self) -> Shape:
         return Shape(len(self.prediction), *self.nodes.shape[:2])
+
+    @property
+    def cells(self) -> Tensor:
+        return self.numbers[:, :, None]
 
     def nearest(self, target: Tensor, effort: int, forced: Tensor | None = None) -> Tensor:
         """The nearest node level by level; effort does not matter, as there is one way to search."""
@@ -106,7 +110,8 @@ class DiscreteDistributionLayers(nn.Module):
     distance or loss.
 
     `nodes` is (n, K, 3 + leak, C); `usage` (n, K, classes) counts how often each node was picked for images of each
-    class: for split-and-prune, and for `odds`. A resumed run does not forget it, as it is part of the state dict.
+    class: for split-and-prune, and for the odds of samples. A resumed run does not forget it, as it is part of the
+    state dict.
 
     Args:
         levels: n.
@@ -134,7 +139,7 @@ class DiscreteDistributionLayers(nn.Module):
         return self.nodes.shape[0]
 
     def forward(self, features: Features, prediction: Tensor, sampler: Sampler, *, scale: Tensor | None = None,
-                levels: int | None = None, classes: Tensor | None = None) -> tuple[Tensor, Picks]:
+                levels: int | None = None, cells: Tensor | None = None) -> tuple[Tensor, Picks]:
         """Let the sampler pick a node at each level, and add what the picked nodes output.
 
         Args:
@@ -143,7 +148,7 @@ class DiscreteDistributionLayers(nn.Module):
             sampler: What picks.
             scale: (B, n), what each level's outputs are multiplied by; by default 1.
             levels: How many of the n levels to run; by default all.
-            classes: (B, classes), one-hot, where picks are counted by class; their odds go to the sampler.
+            cells: (B, n), what a prior knows these levels by; by default their numbers in the block.
 
         Returns:
             The prediction after the levels, and the picks.
@@ -152,8 +157,8 @@ class DiscreteDistributionLayers(nn.Module):
             n = self.levels if levels is None else levels
             scale = prediction.new_ones(len(prediction), n) if scale is None else scale[:, :n]
             base = prediction if self.learning_residual else torch.zeros_like(prediction)
-            proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, base,
-                                      None if classes is None else self.odds(classes)[:, :n])
+            cells = torch.arange(n, device=base.device).expand(len(base), -1) if cells is None else cells[:, :n]
+            proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, base, cells)
             choice = sampler.choose(proposals)
             picked = self.picked(choice.indices) * scale[:, :, None, None]  # (B, n, 3 + leak, C)
             drawn = features.render(picked.sum(1))  # (B, 3 + leak, r, r)
@@ -167,12 +172,3 @@ class DiscreteDistributionLayers(nn.Module):
         offsets = torch.arange(indices.shape[1], device=indices.device) * k
         rows = functional.embedding(indices + offsets, self.nodes.flatten(0, 1).flatten(1))
         return rows.view(*indices.shape, channels, features)
-
-    def odds(self, classes: Tensor) -> Tensor:
-        """How likely each node is to be picked for images of classes (B, classes), one-hot: (B, n, K).
-
-        As often as in training; the same for all nodes where nothing was counted.
-        """
-        usage = torch.einsum("nkc,bc->bnk", self.usage, classes)
-        total = usage.sum(2, keepdim=True)
-        return torch.where(total > 0, usage / total, 1 / usage.shape[2])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ddncodec.network.base import Drawn, Generator, Loss, NodeSplits
+from ddncodec.network.base import CellTable, Drawn, Generator, Loss, NodeSplits
 from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.paper.ddl import IMAGE_CHANNELS, DiscreteDistributionLayers, Picks
 from ddncodec.network.paper.split_and_prune import split_and_prune
@@ -39,6 +39,24 @@ class PaperGenerator(Generator):
 
     def target(self, images: Tensor) -> Tensor:
         return images
+
+    @property
+    def cells(self) -> CellTable:
+        """The L levels; those of a network of classes once for each class."""
+        return CellTable(self.config.levels * self.config.classes, self.config.k)
+
+    def cells_of(self, batch: int, condition: Tensor | None) -> Tensor:
+        """The cells of all levels for each image: (B, L)."""
+        levels = torch.arange(self.config.levels, device=self.start_outputs.device).expand(batch, -1)
+        if condition is None or self.config.classes == 1:
+            return levels
+        return levels + self.config.levels * condition.flatten(1).argmax(1, keepdim=True)
+
+    @property
+    def shares(self) -> Tensor | None:
+        if self.config.classes == 1:
+            return None
+        return torch.cat([layer.usage for layer in self.layers]).permute(2, 0, 1).flatten(0, 1)
 
     def picks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
               ) -> Iterator[Tensor]:

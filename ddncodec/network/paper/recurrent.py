@@ -31,11 +31,13 @@ class RecurrentGenerator(PaperGenerator):
     def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
                ) -> Iterator[BlockPass]:
         side = self.config.resolution
+        cells = self.cells_of(batch, condition)
         outputs = self.start_outputs.expand(batch, -1, side, side)
         for level in range(self.config.levels if levels is None else levels):
             time = outputs.new_full((batch, 1, side, side), level / self.config.levels)
             features = ConvFeatures(self.through(self.unet, torch.cat([outputs, time], 1)))
-            prediction, picks = self.ddl(features, outputs[:, :IMAGE_CHANNELS], sampler)
+            prediction, picks = self.ddl(features, outputs[:, :IMAGE_CHANNELS], sampler,
+                                          cells=cells[:, level:])
             outputs = torch.cat([prediction, outputs[:, IMAGE_CHANNELS:] + picks.leak], 1)
             yield BlockPass(prediction, picks)
 

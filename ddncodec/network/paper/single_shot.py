@@ -61,8 +61,8 @@ class SingleShotGenerator(PaperGenerator):
 
     def blocks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
                ) -> Iterator[BlockPass]:
-        left = self.config.levels if levels is None else levels
-        classes = condition.flatten(1) if condition is not None and self.config.classes > 1 else None
+        left = total = self.config.levels if levels is None else levels
+        cells = self.cells_of(batch, condition)
         prediction, leak = self.start_outputs.tensor_split([IMAGE_CHANNELS])
         state = LevelState(*(part.expand(batch, -1, -1, -1) for part in (self.start_trunk, prediction, leak)))
         for stage in self.stages:
@@ -71,7 +71,8 @@ class SingleShotGenerator(PaperGenerator):
             for block in stage.blocks:
                 assert isinstance(block, Block)
                 trunk, features = self.through(block, state)
-                prediction, picks = block.ddl(ConvFeatures(features), state.prediction, sampler, classes=classes)
+                prediction, picks = block.ddl(ConvFeatures(features), state.prediction, sampler,
+                                              cells=cells[:, total - left :])
                 state = LevelState(trunk, prediction, picks.leak)
                 yield BlockPass(prediction, picks)
                 left -= 1

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ddncodec.effort import MAX_EFFORT
 from ddncodec.guides import Objective
-from ddncodec.network.base import Drawn, Generator, Loss
+from ddncodec.network.base import CellTable, Drawn, Generator, Loss
 from ddncodec.network.principal.axes import PrincipalAxes
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.network.principal.coupling import Codebook, Trellis, level_indices, split_picks
@@ -141,13 +141,19 @@ class PrincipalGenerator(Generator):
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
             dither = self.trees.dither[axes, leaves] * taken
             coupling = self.coupling if dither.any() else None
-            proposals = SplitProposals(segment, axes, prediction, steps, dither, coupling, self.spectrum,
+            cell = axes * self.trees.gain.shape[1] + leaves
+            proposals = SplitProposals(segment, axes, cell, prediction, steps, dither, coupling, self.spectrum,
                                        self.config.level_bits)
             picks = split_picks(sampler.choose(proposals).indices, self.config.level_bits)
             step, shift = (part[:, 0] for part in proposals.taken(picks[:, None]))
             before, prediction = prediction, prediction.scatter_add(1, axes, step)
             cells.split(axes, picks)
             yield Splits(axes, leaves, taken, shift, picks, before, prediction)
+
+    @property
+    def cells(self) -> CellTable:
+        """The cells of all axes' trees, each of which a pick splits in two."""
+        return CellTable(self.trees.gain.numel(), 2)
 
     def target(self, images: Tensor) -> Tensor:
         """The coefficients of images along the axes: (B, axes)."""

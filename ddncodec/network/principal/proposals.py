@@ -21,6 +21,7 @@ class SplitProposals:
     Args:
         segment: Which one the block is in.
         axes: (B, m), which axes are split.
+        numbers: (B, m), of the leaves that are split among all cells of all trees.
         prediction: (B, all axes).
         steps: (B, m, 2), from the prediction to the two children of each split.
         dither: (B, m), how far their coupling shifts both children.
@@ -31,6 +32,7 @@ class SplitProposals:
 
     segment: int
     axes: Tensor
+    numbers: Tensor
     prediction: Tensor
     steps: Tensor
     dither: Tensor
@@ -43,8 +45,8 @@ class SplitProposals:
         return Shape(len(self.axes), self.axes.shape[1] // self.bits, 2**self.bits)
 
     @property
-    def odds(self) -> None:
-        """All picks are equally likely."""
+    def cells(self) -> Tensor:
+        return self.numbers.view(len(self.numbers), -1, self.bits)
 
     def nearest(self, target: Tensor, effort: int, forced: Tensor | None = None) -> Tensor:
         """Picks near to a target's coefficients (B, all axes): level by level if greedy, else of the whole block."""
