@@ -20,7 +20,7 @@ from record import RECORDS, ROOT, RUNS
 from ddncodec.files import atomic_write
 
 # In this order, as later ones use what earlier ones trained.
-EXPERIMENTS: tuple[str, ...] = ()
+EXPERIMENTS: tuple[str, ...] = ("density_1d", "density_2d")
 PAGE = ROOT / "docs/paper.md"
 
 
