@@ -22,8 +22,8 @@ from ddncodec.files import atomic_write
 
 # In this order, as later ones use what earlier ones trained.
 EXPERIMENTS: tuple[str, ...] = (
-    "networks", "prior", "split_and_prune_ablation", "decision_tree", "tree", "class_guidance", "nearest", "edges",
-    "ablation",
+    "density_1d", "density_2d", "networks", "prior", "split_and_prune_ablation", "decision_tree", "tree",
+    "class_guidance", "nearest", "edges", "ablation",
 )
 PAGE = ROOT / "docs/paper.md"
 
