@@ -8,7 +8,6 @@ say what real ones are at. Cross-entropies are of the test faces' whole latents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -73,13 +72,11 @@ def main(
             distances = {what: round(frechet_distance(features(pixels), seen), 2) for what, pixels in drawn.items()}
             distances["other faces"] = round(frechet_distance(others, seen), 2)
 
-            def batches(tensor: Tensor = to_tensor(real)) -> Iterator[tuple[Tensor, None]]:
-                yield from ((part, None) for part in torch.split(tensor, BATCH))
-
             prior = prior_of(codec)
             if prior is None:
                 raise typer.BadParameter(f"{name} has no prior: ddncodec prior {name}")
-            bits = cross_entropy(codec.network, {"odds": prior}, batches())["odds"]
+            bits = cross_entropy(codec.network, {"odds": prior},
+                                 [(part, None) for part in torch.split(to_tensor(real), BATCH)])["odds"]
             whole = codec.info.config.bits
             # What as many bits buy at the end of the stream: where a latent ends that takes what all of it is worth.
             per_level = whole / codec.levels
