@@ -162,11 +162,11 @@ def main(images: Annotated[int, typer.Option(help="How many of the test seeds.")
         rows = [originals, enlarged(given), simple, best, results["`binddn`, --top-k 2"]]
         save(name.replace(" ×", "-"), [row[:PICTURED] for row in rows])
     codec = codecs["binddn"]
-    save("samples", [np.stack([drawn.pixels for drawn in sample(8, codec, temperature=t)])
+    save("samples", [np.stack([drawn.pixels for drawn in sample(8, codec, temperature=t, prior="none")])
                      for t in (0.1, 0.5, 1.0)])
     whole = codec.encode(originals[0])
     save("tree", [np.stack([drawn.pixels for drawn in sample(
-        8, codec, prefix=whole.prefix(levels) if levels else None)]) for levels in TREE])
+        8, codec, prefix=whole.prefix(levels) if levels else None, prior="none")]) for levels in TREE])
     with atomic_write(DOCS / "guided.json", overwrite=True) as file:
         file.write((json.dumps(report, indent=2) + "\n").encode())
     text = (DOCS / "guides.md").read_text()

@@ -76,7 +76,7 @@ def main(
             if prior is None:
                 raise typer.BadParameter(f"{name} has no prior: ddncodec prior {name}")
             bits = cross_entropy(codec.network, {"odds": prior},
-                                 ((part, None) for part in torch.split(to_tensor(real), BATCH)))["odds"]
+                                 [(part, None) for part in torch.split(to_tensor(real), BATCH)])["odds"]
             whole = codec.info.config.bits
             # What as many bits buy at the end of the stream: where a latent ends that takes what all of it is worth.
             per_level = whole / codec.levels
