@@ -5,7 +5,8 @@ Imports neither torch nor numpy, so that looking at a file takes milliseconds.
 
 import io
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ddncodec.errors import (
@@ -19,7 +20,7 @@ from ddncodec.errors import (
     Truncated,
     UnknownVersion,
 )
-from ddncodec.latent import MAX_K, MAX_LEVELS, Latent, packed_bits
+from ddncodec.latent import MAX_K, MAX_LEVELS, Latent, payload_bytes
 
 MAGIC = b"\xdd\x4e"
 VERSION = 1
@@ -36,7 +37,7 @@ _VARINT_BYTES = 4
 _ID_BYTES = 4
 _CRC_BYTES = 4
 _ZSTD_LEVEL = 19
-_MAX_PAYLOAD = -(-packed_bits(MAX_K, MAX_LEVELS) // 8)
+_MAX_PAYLOAD = payload_bytes(MAX_K, MAX_LEVELS)
 MAX_FILE = 8 + 5 * _VARINT_BYTES + MAX_METADATA + _MAX_PAYLOAD + _CRC_BYTES
 
 
@@ -134,7 +135,7 @@ def read(file: BinaryIO) -> Stream:
     if not log2_k and _short_log2(k):
         raise BadVarint(f"K = {k:,} is written as a varint, but the flags can hold it")
     _check_size(width, height)
-    payload_bytes = -(-packed_bits(k, levels) // 8)  # raises AbsurdSize
+    payload_size = payload_bytes(k, levels)  # raises AbsurdSize
 
     metadata = b""
     if flags & _METADATA_BIT:
@@ -143,12 +144,12 @@ def read(file: BinaryIO) -> Stream:
             raise AbsurdSize(f"{metadata_bytes:,} bytes of metadata; the limit is {MAX_METADATA:,}")
         metadata = cursor.take(metadata_bytes)
 
-    end = cursor.position + payload_bytes + _CRC_BYTES
+    end = cursor.position + payload_size + _CRC_BYTES
     if len(data) < end:
         raise Truncated(f"the file ends after {len(data):,} of {end:,} bytes")
     if len(data) > end:
         raise TrailingBytes(f"the file goes on after the {end:,} bytes its header speaks of")
-    payload, stored = cursor.take(payload_bytes), cursor.take(_CRC_BYTES)
+    payload, stored = cursor.take(payload_size), cursor.take(_CRC_BYTES)
     computed = _checksum(data[:-_CRC_BYTES])
     if stored != computed:
         raise ChecksumMismatch(
@@ -171,6 +172,23 @@ def to_bytes(stream: Stream) -> bytes:
 def from_bytes(data: bytes) -> Stream:
     """The stream in a whole .ddn file; raises like `read`."""
     return read(io.BytesIO(data))
+
+
+def sizes(stream: Stream) -> Callable[[int], int]:
+    """The size of the file of a stream's first levels.
+
+    Args:
+        stream: Says all else that the file holds.
+
+    Returns:
+        A function of the number of levels, 1 or more, that gives bytes.
+
+    Raises:
+        AbsurdSize, BadMetadata: As `write`.
+    """
+    k = stream.latent.k
+    fixed = len(to_bytes(replace(stream, latent=stream.latent.prefix(1)))) - len(_varint(1)) - payload_bytes(k, 1)
+    return lambda levels: fixed + len(_varint(levels)) + payload_bytes(k, levels)
 
 
 class _Cursor:

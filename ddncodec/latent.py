@@ -107,11 +107,10 @@ class Latent:
             NonZeroPadding: A bit after the last level is set.
             IndexOutOfRange: The number is not below k**levels.
         """
-        size = packed_bits(k, levels)
-        if len(data) != -(-size // 8):
+        size, wanted = packed_bits(k, levels), payload_bytes(k, levels)
+        if len(data) != wanted:
             raise PayloadLength(
-                f"the payload has {len(data):,} bytes, "
-                f"but {levels:,} levels of K = {k:,} take {-(-size // 8):,}"
+                f"the payload has {len(data):,} bytes, but {levels:,} levels of K = {k:,} take {wanted:,}"
             )
         padding = -size % 8
         if data[-1] & ((1 << padding) - 1):
@@ -199,6 +198,11 @@ def packed_bits(k: int, levels: int) -> int:
     if _is_power_of_two(k):
         return levels * _digit_bits(k)
     return int(k**levels - 1).bit_length()
+
+
+def payload_bytes(k: int, levels: int) -> int:
+    """The size of a packed latent in whole bytes; raises like `packed_bits`."""
+    return -(-packed_bits(k, levels) // 8)
 
 
 def _is_power_of_two(k: int) -> bool:

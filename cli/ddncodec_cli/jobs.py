@@ -52,10 +52,14 @@ class Job(NamedTuple):
 
 
 class Failures:
-    """Refusals of single files: each told on stderr, and the first one's exit code kept."""
+    """Refusals of single files: each told on stderr, and the first one's exit code kept.
+
+    sources: the inputs of those that were guarded.
+    """
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self.sources: set[Path] = set()
 
     @contextmanager
     def guard(self, source: Path) -> Iterator[None]:
@@ -64,6 +68,7 @@ class Failures:
             with named(source):
                 yield
         except DdnError as error:
+            self.sources.add(source)
             self.tell(error)
 
     def tell(self, error: DdnError) -> None:
@@ -309,7 +314,7 @@ def in_batches(jobs: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
             work(part)
 
 
-def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R | OutOfMemory]:
+def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R | DdnError]]) -> list[R | DdnError]:
     """What `work` makes of each of a batch: in halves where memory runs out for all at once.
 
     An OutOfMemory stands for what memory runs out for even alone.
@@ -323,9 +328,9 @@ def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> li
     return halved(batch[:middle], work) + halved(batch[middle:], work)
 
 
-def made(result: R | OutOfMemory) -> R:
-    """One of `halved`'s; raises the OutOfMemory that stands for it."""
-    if isinstance(result, OutOfMemory):
+def made(result: R | DdnError) -> R:
+    """One of `halved`'s; raises the error that stands for it."""
+    if isinstance(result, DdnError):
         raise result
     return result
 
