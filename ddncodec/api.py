@@ -60,12 +60,13 @@ def encode(image: AnyImage, model: Models = zoo.DEFAULT, levels: int | None = No
     return encode_batch([image], model, levels, effort, max_bytes=max_bytes, psnr=psnr)[0]
 
 
-def decode(data: bytes, model: Model | None = None) -> Pixels:
+def decode(data: bytes, model: Model | None = None, *, partial: bool = False) -> Pixels:
     """Decode the bytes of a .ddn file to an image; the inverse of `encode`.
 
     Args:
         data: The whole file.
         model: The name, the weights file or the codec that it was made with; None: the shipped weights that it names.
+        partial: Take the whole levels of a file that broke off, whose checksum is lost.
 
     Returns:
         The image at the original's size, H×W×3, uint8, in sRGB.
@@ -81,7 +82,7 @@ def decode(data: bytes, model: Model | None = None) -> Pixels:
         >>> ddncodec.decode(data).shape
         (64, 64, 3)
     """
-    return decode_batch([data], model)[0]
+    return decode_batch([data], model, partial=partial)[0]
 
 
 def encode_batch(images: Iterable[AnyImage], model: Models = zoo.DEFAULT, levels: int | None = None,
@@ -121,12 +122,13 @@ def encode_batch(images: Iterable[AnyImage], model: Models = zoo.DEFAULT, levels
     return files
 
 
-def decode_batch(data: Iterable[bytes], model: Model | None = None) -> list[Pixels]:
+def decode_batch(data: Iterable[bytes], model: Model | None = None, *, partial: bool = False) -> list[Pixels]:
     """`decode` several files of one model at once, which is faster; the inverse of `encode_batch`.
 
     Args:
         data: Whole files.
         model: As in `decode`; None: the shipped weights that the first file names.
+        partial: As in `decode`.
 
     Returns:
         The image of each file at its original's size, H×W×3, uint8, in sRGB.
@@ -142,7 +144,7 @@ def decode_batch(data: Iterable[bytes], model: Model | None = None) -> list[Pixe
         >>> [image.shape for image in ddncodec.decode_batch(files)]
         [(30, 20, 3), (64, 64, 3)]
     """
-    streams = [container.from_bytes(file) for file in data]
+    streams = [container.partial_from_bytes(file).stream if partial else container.from_bytes(file) for file in data]
     if not streams:
         return []
     codec = _loaded(zoo.find_id(streams[0].weights_id)) if model is None else codec_of(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,10 +23,9 @@ from ddncodec_cli.jobs import (
     lazy_codec,
     made,
     plan,
-    read_bytes,
     require_free,
 )
-from ddncodec_cli.weights import weights_of
+from ddncodec_cli.weights import read_stream, weights_of
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -40,6 +39,7 @@ def decode(
     recursive: options.Recursive = False,
     force: options.Force = False,
     levels: options.Levels = None,
+    partial: options.Partial = False,
     model: Annotated[
         str | None, typer.Option(help="A model's name or weights file; by default the one that the file names.")
     ] = None,
@@ -49,7 +49,6 @@ def decode(
 
     The output's suffix decides its format: png, webp, bmp, tiff, ppm or jpg; standard output is PNG.
     """
-    from ddncodec import container
     from ddncodec.images import write_picture
 
     failures = Failures()
@@ -67,12 +66,12 @@ def decode(
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                stream = container.from_bytes(read_bytes(job.source, container.MAX_FILE))
+                stream = read_stream(job.source, partial)
                 codec(stream.weights_id).info.check(stream)
                 by_weights[stream.weights_id][job] = stream
         for weights_id, streams in by_weights.items():
             ours = codec(weights_id)
-            images = halved(list(streams.values()), partial(ours.decode_streams, levels=levels))
+            images = halved(list(streams.values()), lambda some, ours=ours: ours.decode_streams(some, levels))  # type: ignore[misc]
             with Outputs(force, failures.guard) as outputs:
                 for (job, stream), pixels in zip(streams.items(), images, strict=True):
                     with failures.guard(job.source):

@@ -13,13 +13,13 @@ from ddncodec_cli import options
 from ddncodec_cli.jobs import Failures, printable, read_bytes
 
 
-def info(files: options.Streams, as_json: options.Json = False) -> None:
+def info(files: options.Streams, partial: options.Partial = False, as_json: options.Json = False) -> None:
     """Show what .ddn files hold, without decoding them."""
     failures = Failures()
     found = []
     for path in files:
         with failures.guard(path):
-            found.append(_facts(path))
+            found.append(_facts(path, partial))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
@@ -28,14 +28,18 @@ def info(files: options.Streams, as_json: options.Json = False) -> None:
     raise typer.Exit(failures.exit_code)
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(path: Path, partial: bool) -> dict[str, Any]:
     data = read_bytes(path, container.MAX_FILE)
-    size, stream = len(data), container.from_bytes(data)
+    size = len(data)
+    stream, levels, whole = container.partial_from_bytes(data) if partial else container.Partial(
+        container.from_bytes(data), 0, size)
     latent = stream.latent
     model = next((known for known in zoo.shipped() if known.id == stream.weights_id), None)
     return {
         "file": str(path),
         "bytes": size,
+        "bytes_of_whole": whole,
+        "levels_of_whole": levels or latent.levels,
         "version": container.VERSION,
         "width": stream.width,
         "height": stream.height,
@@ -59,6 +63,9 @@ def _show(facts: dict[str, Any]) -> None:
         "latent": f"{facts['levels']:,}{of} levels, K = {facts['k']:,}: {facts['bits']:,} bits",
         "weights": f"{facts['weights']} ({facts['model'] or 'not among the models here'})",
     }
+    if facts["bytes"] < facts["bytes_of_whole"]:
+        lines["broken"] = (f"it broke off, unchecked: {facts['bytes']:,} of {facts['bytes_of_whole']:,} bytes, "
+                           f"{facts['levels']:,} of {facts['levels_of_whole']:,} levels")
     if facts["icc_bytes"]:
         lines["profile"] = f"{facts['icc_bytes']:,} bytes of ICC"
     if facts["comment"] is not None:

@@ -24,5 +24,8 @@ Levels = Annotated[int | None, typer.Option(min=1, help="Use the first N levels 
 MaxBytes = Annotated[
     int | None, typer.Option("--bytes", metavar="N", min=1, help="At most N bytes each: the longest prefix that fits.")
 ]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Take the whole levels of files that broke off, whose checksum is lost.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
