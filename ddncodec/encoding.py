@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ddncodec import container
+from ddncodec import bare, container
 from ddncodec.codec import Codec, Near
 from ddncodec.container import Stream
 from ddncodec.errors import DdnError
@@ -27,6 +27,7 @@ class Request:
         psnr: In dB: the smallest file that `max_bytes` could give and whose picture is that near to the original, at
             the model's resolution; the longest where none is.
         comment: Kept in the file.
+        bare: A bare stream in the file's place, without comment and profile.
 
     Raises:
         ValueError: psnr is not a finite number above 0.
@@ -37,6 +38,7 @@ class Request:
     max_bytes: int | None = None
     psnr: float | None = None
     comment: str | None = None
+    bare: bool = False
 
     def __post_init__(self) -> None:
         if self.psnr is not None and not 0 < self.psnr < math.inf:
@@ -110,15 +112,19 @@ def _encode(codec: Codec, pictures: Sequence[Picture], request: Request, measure
         nears = codec.nearness(images, prefixes) if measured else [Near(latent) for latent in prefixes]
     for (number, whole), near in zip(streams.items(), nears, strict=True):
         stream = replace(whole, latent=near.latent)
-        results[number] = Encoded(container.to_bytes(stream), stream, codec, near.psnr, near.pixels)
+        results[number] = Encoded(_written(stream, request), stream, codec, near.psnr, near.pixels)
     return [results[number] for number in range(len(pictures))]
+
+
+def _written(stream: Stream, request: Request) -> bytes:
+    return bare.to_bytes(stream) if request.bare else container.to_bytes(stream)
 
 
 def _steps(stream: Stream, request: Request) -> list[int]:
     levels = stream.latent.levels
     if request.max_bytes is None and request.psnr is None:
         return [levels]
-    size_of = container.sizes(stream)
+    size_of = (lambda count: bare.size(stream.latent.k, count)) if request.bare else container.sizes(stream)
     most = levels if request.max_bytes is None else longest(size_of, levels, request.max_bytes)
     return [most] if request.psnr is None else list(ladder(size_of, most))
 

@@ -25,7 +25,7 @@ from ddncodec_cli.jobs import (
     plan,
     require_free,
 )
-from ddncodec_cli.weights import read_stream, weights_of
+from ddncodec_cli.weights import read_stream, require_model, weights_of
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -40,6 +40,7 @@ def decode(
     force: options.Force = False,
     levels: options.Levels = None,
     partial: options.Partial = False,
+    bare: options.Bare = False,
     model: Annotated[
         str | None, typer.Option(help="A model's name or weights file; by default the one that the file names.")
     ] = None,
@@ -47,14 +48,17 @@ def decode(
 ) -> None:
     """Decode .ddn files; face.ddn becomes face.png.
 
+    Bare streams come back with the model's resolution on their longer side.
+
     The output's suffix decides its format: png, webp, bmp, tiff, ppm or jpg; standard output is PNG.
     """
     from ddncodec.images import write_picture
 
+    of = require_model(bare, model, partial)
     failures = Failures()
     output_file, output_dir = destination(output, output_dir)
     jobs = plan(inputs, output_file, output_dir, recursive, ".png",
-                lambda name: Path(name).suffix.lower() == ".ddn", failures)
+                lambda name: Path(name).suffix.lower() == (".ddnb" if bare else ".ddn"), failures)
     kind = image_format(output_file)
 
     @cache
@@ -66,7 +70,7 @@ def decode(
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                stream = read_stream(job.source, partial)
+                stream = read_stream(job.source, of, partial)
                 codec(stream.weights_id).info.check(stream)
                 by_weights[stream.weights_id][job] = stream
         for weights_id, streams in by_weights.items():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ddncodec import zoo
+from ddncodec.bare import to_text
 from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec_cli import options
 from ddncodec_cli.jobs import (
@@ -60,6 +61,12 @@ def encode(
     comment: Annotated[str | None, typer.Option(help="Text to keep in the file.")] = None,
     keep_icc: Annotated[bool, typer.Option(help="Keep an embedded RGB profile; else the colours go to sRGB.")] = False,
     device: options.Device = "auto",
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Write face.ddnb: the picks and two bytes, no checksum, no model's name.")
+    ] = False,
+    text: Annotated[
+        bool, typer.Option("--text", help="Print bare streams as base64url, a line each, or write that to -o.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Encode images; face.png becomes face.ddn.
@@ -71,12 +78,17 @@ def encode(
 
     if psnr is not None and not 0 < psnr < math.inf:
         raise typer.BadParameter(f"--psnr is a finite number above 0, not {psnr}")
+    bare = bare or text
+    if bare and (comment is not None or keep_icc):
+        raise typer.BadParameter("a bare stream has no room for a comment or a profile")
     failures = Failures()
-    jobs = plan(inputs, *destination(output, output_dir), recursive, ".ddn",
-                lambda name: Path(name).suffix.lower() in READ_SUFFIXES, failures)
-    if as_json and any(job.target == STANDARD for job in jobs):
+    jobs = plan(inputs, *destination(output, output_dir), recursive, ".ddnb" if bare else ".ddn",
+                lambda name: Path(name).suffix.lower() in READ_SUFFIXES, failures, printed=text)
+    if as_json and not text and any(job.target == STANDARD for job in jobs):
         raise typer.BadParameter("--json and the file would both go to standard output; -o names a file")
     infos = zoo.find_several(model)
+    if bare and len(infos) > 1:
+        raise typer.BadParameter("a bare stream does not say which of several models made it")
     codecs = [lazy_codec(lambda info=info: info, device) for info in infos]  # type: ignore[misc]
     resolution = max(info.config.resolution for info in infos)
     told = max_bytes is not None or psnr is not None or len(infos) > 1
@@ -92,7 +104,7 @@ def encode(
             return
         from ddncodec.encoding import Request, encode_pictures
 
-        request = Request(levels, effort, max_bytes, psnr, comment)
+        request = Request(levels, effort, max_bytes, psnr, comment, bare)
         try:
             results = halved(list(pictures.values()), lambda some: encode_pictures(
                 [codec() for codec in codecs], some, request, measured=told or as_json))
@@ -103,11 +115,12 @@ def encode(
             for job, result in zip(pictures, results, strict=True):
                 with failures.guard(job.source):
                     encoded = made(result)
-                    outputs.write(*job, encoded.data)
+                    if not (as_json and job.target == STANDARD):  # the text is in the JSON
+                        outputs.write(*job, to_text(encoded.data).encode() + b"\n" if text else encoded.data)
                     written.append((job, encoded))
         for job, encoded in written:
             if job.source not in failures.sources:
-                facts = _facts(job, encoded, psnr)
+                facts = _facts(job, encoded, psnr, text)
                 if as_json:
                     reports.append(facts)
                 elif told:
@@ -121,12 +134,13 @@ def encode(
     raise typer.Exit(failures.exit_code)
 
 
-def _facts(job: Job, encoded: Encoded, wanted: float | None) -> dict[str, Any]:
+def _facts(job: Job, encoded: Encoded, wanted: float | None, text: bool) -> dict[str, Any]:
     """What was reached; the PSNR of a picture that is the original is null."""
     reached = encoded.psnr
     return {
         "file": str(job.source),
         "output": str(job.target),
+        "text": to_text(encoded.data) if text else None,
         "bytes": len(encoded.data),
         "levels": encoded.stream.latent.levels,
         "levels_of_model": encoded.codec.levels,

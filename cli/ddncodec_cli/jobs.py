@@ -127,13 +127,13 @@ def destination(output: str | None, output_dir: Path | None) -> tuple[Path | Non
 
 def plan(
     inputs: Sequence[Path], output: Path | None, output_dir: Path | None, recursive: bool,
-    suffix: str, takes: Callable[[str], bool], failures: Failures,
+    suffix: str, takes: Callable[[str], bool], failures: Failures, printed: bool = False,
 ) -> list[Job]:
     """The jobs that the arguments ask for.
 
     takes: whether a file of this name is an input of the usual kind, so that a directory's is taken and `suffix`
     replaces its own. A directory without `recursive`, two inputs that would become one file, and one that would
-    overwrite an input, are failures of theirs alone.
+    overwrite an input, are failures of theirs alone. printed: an output without a name goes to standard output.
     """
     if output is not None and (len(inputs) != 1 or isdir(inputs[0])):
         raise typer.BadParameter("-o names the output of a single file; for several use --output-dir")
@@ -145,7 +145,7 @@ def plan(
         with failures.guard(source):
             if output is not None:
                 target = output
-            elif source == STANDARD:
+            elif source == STANDARD or (printed and output_dir is None):
                 target = STANDARD
             else:
                 beside = output_dir / relative if output_dir else source

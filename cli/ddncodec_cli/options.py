@@ -24,6 +24,9 @@ Levels = Annotated[int | None, typer.Option(min=1, help="Use the first N levels 
 MaxBytes = Annotated[
     int | None, typer.Option("--bytes", metavar="N", min=1, help="At most N bytes each: the longest prefix that fits.")
 ]
+Bare = Annotated[
+    bool, typer.Option("--bare", help="They are bare streams of --model, or the text of such.")
+]
 Partial = Annotated[
     bool, typer.Option("--partial", help="Take the whole levels of files that broke off, whose checksum is lost.")
 ]

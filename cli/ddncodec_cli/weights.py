@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ddncodec import container, zoo
+import typer
+
+from ddncodec import bare, container, zoo
 from ddncodec.container import Stream
 from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo
@@ -21,8 +23,30 @@ def weights_of(weights_id: bytes, model: str | None) -> WeightsInfo:
         raise UnknownWeights(f"{error}; give their file with --model") from None
 
 
-def read_stream(source: Path, partial: bool) -> Stream:
-    """The stream in an input; partial: also in one that broke off, which is told. Raises DdnError."""
+def require_model(is_bare: bool, model: str | None, partial: bool = False) -> WeightsInfo | None:
+    """The weights of bare streams, which do not name them; None for files. Raises UnknownWeights, BadParameter."""
+    if not is_bare:
+        return None
+    if not model:
+        raise typer.BadParameter("--bare wants --model: a bare stream does not name its model")
+    if partial:
+        raise typer.BadParameter("--partial is for files: of a bare stream nobody knows that it broke off")
+    return zoo.find(model)
+
+
+def read_bare(source: Path) -> bytes:
+    """A bare stream or its text, not yet checked. Raises InputMissing."""
+    return read_bytes(source, bare.MAX_TEXT)
+
+
+def read_stream(source: Path, of: WeightsInfo | None, partial: bool = False) -> Stream:
+    """The stream in an input.
+
+    of: the weights of a bare stream; None for a file. partial: also in a file that broke off, which is told. Raises
+    DdnError.
+    """
+    if of:
+        return of.bare_stream(read_bare(source))
     data = read_bytes(source, container.MAX_FILE)
     if not partial:
         return container.from_bytes(data)

@@ -24,8 +24,8 @@ def test_what_was_reached_is_told(run_many: Run, face: Path, k2: Path) -> None:
     assert by_bytes.err == by_psnr.err == as_json.err == ""
     told, = json.loads(as_json.out)
     assert told["psnr"] >= 12
-    assert told == {"file": "face.png", "output": "face.ddn", "bytes": told["bytes"], "levels": told["levels"],
-                    "levels_of_model": 96, "psnr": told["psnr"], "reached": True,
+    assert told == {"file": "face.png", "output": "face.ddn", "text": None, "bytes": told["bytes"],
+                    "levels": told["levels"], "levels_of_model": 96, "psnr": told["psnr"], "reached": True,
                     "weights": read_info(k2).id.hex(), "model": "k2-planes"}
     assert f"face.ddn: {told['bytes']} bytes, {told['levels']} of 96 levels, " in by_psnr.out.decode()
     assert (plain.out, plain.err) == (b"", "")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ddncodec import container
+from ddncodec import bare, container
 from ddncodec.codec import load_model
 from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.images import Picture, write_picture
@@ -34,6 +34,7 @@ NETWORKS: dict[str, GeneratorConfig] = {
     "k2-refined": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
                                   width=16, segments=(24, 36, 36), block_bits=12, refiner=(8, 12)),
 }
+BARE = ("k2-planes", "k3-conv", "k8-principal")  # networks that have bare streams here too
 
 
 def main() -> None:
@@ -55,6 +56,15 @@ def main() -> None:
             (HERE / f"{name}{suffix}.ddn").write_bytes(container.to_bytes(stream))
             with open(HERE / f"{name}{suffix}.png", "wb") as file:
                 write_picture(codec.to_pictures([stream])[0], file)
+    for name in BARE:
+        if (HERE / f"{name}-bare.ddnb").exists():
+            continue
+        codec = load_model(str(HERE / f"{name}.safetensors"), "cpu")
+        data = bare.to_bytes(container.from_bytes((HERE / f"{name}-half.ddn").read_bytes()))
+        (HERE / f"{name}-bare.ddnb").write_bytes(data)
+        (HERE / f"{name}-bare.txt").write_text(bare.to_text(data) + "\n")
+        with open(HERE / f"{name}-bare.png", "wb") as file:
+            write_picture(codec.to_pictures([codec.info.bare_stream(data)])[0], file)
 
 
 if __name__ == "__main__":
