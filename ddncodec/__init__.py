@@ -20,18 +20,22 @@ from ddncodec.latent import Latent
 
 if TYPE_CHECKING:
     from ddncodec.api import decode, decode_batch, encode, encode_batch
+    from ddncodec.bare import to_text
     from ddncodec.codec import Codec, load_model
+    from ddncodec.container import cut
     from ddncodec.generate import Drawn, guide, sample
     from ddncodec.zoo import list_models
 
 __version__ = "0.2.0"
 __all__ = [
-    "Codec", "DdnError", "Drawn", "Latent", "decode", "decode_batch", "encode", "encode_batch", "guide", "list_models",
-    "load_model", "sample",
+    "Codec", "DdnError", "Drawn", "Latent", "cut", "decode", "decode_batch", "encode", "encode_batch", "guide",
+    "list_models", "load_model", "sample", "to_text",
 ]
 _HOMES = {
     "api": ("decode", "decode_batch", "encode", "encode_batch"),
+    "bare": ("to_text",),
     "codec": ("Codec", "load_model"),
+    "container": ("cut",),
     "generate": ("Drawn", "guide", "sample"),
     "zoo": ("list_models",),
 }

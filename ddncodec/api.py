@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from os import PathLike
 from typing import TypeAlias
 
 from ddncodec import container, zoo
 from ddncodec.codec import Codec, load_weights
+from ddncodec.encoding import Request, encode_pictures
+from ddncodec.errors import DdnError
 from ddncodec.images import Picture, Pixels, srgb_pixels
 from ddncodec.inputs import AnyImage, pixels_of_batch
 from ddncodec.weights import WeightsInfo
 
 Model: TypeAlias = str | PathLike[str] | Codec  # what the functions of the package take
+Models: TypeAlias = Model | Sequence[Model]  # what those that encode take
 
 
-def encode(image: AnyImage, model: Model = zoo.DEFAULT, levels: int | None = None, effort: int | None = None
-           ) -> bytes:
+def encode(image: AnyImage, model: Models = zoo.DEFAULT, levels: int | None = None, effort: int | None = None, *,
+           max_bytes: int | None = None, psnr: float | None = None, bare: bool = False) -> bytes:
     """Encode an image to the bytes of a .ddn file; `decode` is the inverse.
 
     Args:
         image: A NumPy array of uint8 (H×W×3, H×W grey, H×W×4 RGBA), a PIL image, or a torch tensor (3×H×W in [0, 1]).
-        model: A model's name, the path of a weights file, or a codec. Weights are loaded on the first call alone.
+        model: A model's name, the path of a weights file, or a codec; a sequence of them, or auto, all that ship and
+            are unconditional, encodes by each, which takes the time of all, and keeps the file of the nearest picture.
+            Weights are loaded on the first call alone.
         levels: How many levels to encode, 1 to L; None: all.
         effort: How hard to search, 1 or 2; it costs encode time alone. None: the model's highest.
+        max_bytes: The most bytes of the whole file, which gets the longest prefix that fits. None: any number.
+        psnr: In dB, above 0: the smallest file that some `max_bytes` gives and whose picture is that near to the
+            original, both at the model's resolution; all levels where none is. It costs a decoding for each size
+            below. None: all levels.
+        bare: Make a bare stream, of two bytes more than the picks at most: no checksum, no model's name, of the size
+            only the aspect ratio. `to_text` makes it text.
 
     Returns:
         The whole file.
 
     Raises:
         TypeError: The image is of another kind.
-        ValueError: The image has another shape or range; levels or effort is out of range.
+        ValueError: The image has another shape or range; levels, effort or psnr is out of range; there is no model, or
+            there are several for a bare stream.
         UnreadableImage: A PIL image cannot be decoded.
+        TooFewBytes: max_bytes do not hold one level.
         AbsurdSize: The image has more than 65,535 pixels a side or 2**26 in all.
         UnknownWeights: There is no such model, or it is conditional.
         BadCheckpoint: The weights file is damaged or none.
@@ -44,21 +57,27 @@ def encode(image: AnyImage, model: Model = zoo.DEFAULT, levels: int | None = Non
         160
         >>> ddncodec.decode(data).shape
         (48, 40, 3)
+        >>> len(ddncodec.encode(np.full((48, 40, 3), 200, np.uint8), max_bytes=60))
+        60
     """
-    return encode_batch([image], model, levels, effort)[0]
+    return encode_batch([image], model, levels, effort, max_bytes=max_bytes, psnr=psnr, bare=bare)[0]
 
 
-def decode(data: bytes, model: Model | None = None) -> Pixels:
+def decode(data: bytes | str, model: Model | None = None, *, partial: bool = False, bare: bool = False) -> Pixels:
     """Decode the bytes of a .ddn file to an image; the inverse of `encode`.
 
     Args:
-        data: The whole file.
+        data: The whole file; with `bare` a bare stream, or its text.
         model: The name, the weights file or the codec that it was made with; None: the shipped weights that it names.
+        partial: Take the whole levels of a file that broke off, whose checksum is lost.
+        bare: The data are a bare stream of `model`, which must be given.
 
     Returns:
-        The image at the original's size, H×W×3, uint8, in sRGB.
+        The image at the original's size, H×W×3, uint8, in sRGB; a bare stream's has the original's aspect ratio, and
+        the model's resolution on its longer side.
 
     Raises:
+        ValueError: `bare` without a model.
         UnknownWeights: The file was made with other weights or, without `model`, with none that ship.
         BadCheckpoint: The weights file is damaged or none.
         DdnError: The file is damaged or none; docs/format.md lists the kinds.
@@ -69,11 +88,12 @@ def decode(data: bytes, model: Model | None = None) -> Pixels:
         >>> ddncodec.decode(data).shape
         (64, 64, 3)
     """
-    return decode_batch([data], model)[0]
+    return decode_batch([data], model, partial=partial, bare=bare)[0]
 
 
-def encode_batch(images: Iterable[AnyImage], model: Model = zoo.DEFAULT, levels: int | None = None,
-                 effort: int | None = None) -> list[bytes]:
+def encode_batch(images: Iterable[AnyImage], model: Models = zoo.DEFAULT, levels: int | None = None,
+                 effort: int | None = None, *, max_bytes: int | None = None, psnr: float | None = None,
+                 bare: bool = False) -> list[bytes]:
     """`encode` several images at once, which is faster; memory grows with their number, and 64 is a good one.
 
     Args:
@@ -81,6 +101,9 @@ def encode_batch(images: Iterable[AnyImage], model: Model = zoo.DEFAULT, levels:
         model: As in `encode`.
         levels: As in `encode`.
         effort: As in `encode`.
+        max_bytes: As in `encode`.
+        psnr: As in `encode`.
+        bare: As in `encode`.
 
     Returns:
         A whole file for each image.
@@ -96,23 +119,33 @@ def encode_batch(images: Iterable[AnyImage], model: Model = zoo.DEFAULT, levels:
         >>> [len(file) for file in files]
         [160, 160, 160]
     """
-    codec = codec_of(model)
+    codecs = codecs_of(model)
+    if bare and len(codecs) > 1:
+        raise ValueError("a bare stream does not say which of several models made it")
     pictures = [Picture(pixels) for pixels in pixels_of_batch(images)]
-    latents = codec.encode_batch([picture.pixels for picture in pictures], levels, effort)
-    return [container.to_bytes(codec.to_stream(*pair)) for pair in zip(pictures, latents, strict=True)]
+    files = []
+    for encoded in encode_pictures(codecs, pictures, Request(levels, effort, max_bytes, psnr, bare=bare)):
+        if isinstance(encoded, DdnError):
+            raise encoded
+        files.append(encoded.data)
+    return files
 
 
-def decode_batch(data: Iterable[bytes], model: Model | None = None) -> list[Pixels]:
+def decode_batch(data: Iterable[bytes | str], model: Model | None = None, *, partial: bool = False, bare: bool = False
+                 ) -> list[Pixels]:
     """`decode` several files of one model at once, which is faster; the inverse of `encode_batch`.
 
     Args:
         data: Whole files.
         model: As in `decode`; None: the shipped weights that the first file names.
+        partial: As in `decode`.
+        bare: As in `decode`.
 
     Returns:
         The image of each file at its original's size, H×W×3, uint8, in sRGB.
 
     Raises:
+        ValueError: As in `decode`.
         UnknownWeights: As in `decode`; also where the files are not of one model.
         BadCheckpoint: As in `decode`.
         DdnError: As in `decode`.
@@ -123,7 +156,13 @@ def decode_batch(data: Iterable[bytes], model: Model | None = None) -> list[Pixe
         >>> [image.shape for image in ddncodec.decode_batch(files)]
         [(30, 20, 3), (64, 64, 3)]
     """
-    streams = [container.from_bytes(file) for file in data]
+    files = [file.encode("ascii", "replace") if isinstance(file, str) else file for file in data]
+    if bare:
+        if model is None:
+            raise ValueError("a bare stream does not name its model: give it")
+        codec = codec_of(model)
+        return [srgb_pixels(picture) for picture in codec.to_pictures([codec.info.bare_stream(file) for file in files])]
+    streams = [container.partial_from_bytes(file).stream if partial else container.from_bytes(file) for file in files]
     if not streams:
         return []
     codec = _loaded(zoo.find_id(streams[0].weights_id)) if model is None else codec_of(model)
@@ -133,6 +172,17 @@ def decode_batch(data: Iterable[bytes], model: Model | None = None) -> list[Pixe
 def codec_of(model: Model) -> Codec:
     """The codec itself, or the one of a name or a path, loaded on the first call. Raises like `load_model`."""
     return model if isinstance(model, Codec) else _loaded(zoo.find(model))
+
+
+def codecs_of(model: Models) -> list[Codec]:
+    """The codecs of one model, of several, or of `auto`. Raises like `load_model`; ValueError for none."""
+    if model == zoo.AUTO:
+        return [_loaded(info) for info in zoo.unconditional()]
+    if isinstance(model, str | PathLike | Codec):
+        return [codec_of(model)]
+    if not model:
+        raise ValueError("there must be a model")
+    return [codec_of(one) for one in model]
 
 
 @lru_cache(maxsize=8)

@@ -3,10 +3,9 @@
 Imports neither torch nor numpy, so that looking at a file takes milliseconds.
 """
 
-import io
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from ddncodec.errors import (
     AbsurdSize,
@@ -14,12 +13,14 @@ from ddncodec.errors import (
     BadMetadata,
     BadVarint,
     ChecksumMismatch,
+    DdnError,
     ReservedBits,
     TrailingBytes,
     Truncated,
     UnknownVersion,
 )
-from ddncodec.latent import MAX_K, MAX_LEVELS, Latent, packed_bits
+from ddncodec.latent import MAX_K, MAX_LEVELS, Latent, check_payload, cut_payload, payload_bytes
+from ddncodec.sizes import SizeOf, longest
 
 MAGIC = b"\xdd\x4e"
 VERSION = 1
@@ -36,7 +37,7 @@ _VARINT_BYTES = 4
 _ID_BYTES = 4
 _CRC_BYTES = 4
 _ZSTD_LEVEL = 19
-_MAX_PAYLOAD = -(-packed_bits(MAX_K, MAX_LEVELS) // 8)
+_MAX_PAYLOAD = payload_bytes(MAX_K, MAX_LEVELS)
 MAX_FILE = 8 + 5 * _VARINT_BYTES + MAX_METADATA + _MAX_PAYLOAD + _CRC_BYTES
 
 
@@ -86,19 +87,7 @@ def write(stream: Stream, file: BinaryIO) -> None:
         AbsurdSize: The metadata are too large.
         BadMetadata: The comment is not Unicode.
     """
-    latent = stream.latent
-    metadata = _pack_metadata(stream.icc, stream.comment)
-    log2_k = _short_log2(latent.k)
-    body = bytearray(MAGIC)
-    body += bytes([VERSION, log2_k | (_METADATA_BIT if metadata else 0)])
-    body += stream.weights_id
-    body += _varint(stream.width) + _varint(stream.height) + _varint(latent.levels)
-    if not log2_k:
-        body += _varint(latent.k)
-    if metadata:
-        body += _varint(len(metadata)) + metadata
-    body += latent.pack()
-    file.write(bytes(body) + _checksum(body))
+    file.write(to_bytes(stream))
 
 
 def read(file: BinaryIO) -> Stream:
@@ -113,7 +102,106 @@ def read(file: BinaryIO) -> Stream:
     Raises:
         DdnError: The kind that docs/format.md gives for each defect, the first in its order.
     """
-    data = file.read(MAX_FILE + 1)
+    return from_bytes(file.read(MAX_FILE + 1))
+
+
+def from_bytes(data: bytes) -> Stream:
+    """The stream in a whole .ddn file; raises like `read`."""
+    header = _read_header(data)
+    _require_whole(data, header)
+    icc, comment = _unpack_metadata(header.metadata) if header.metadata is not None else (None, None)
+    latent = Latent.unpack(data[header.payload : -_CRC_BYTES], header.k, header.levels)
+    return Stream(latent, header.width, header.height, header.weights_id, icc, comment)
+
+
+class Partial(NamedTuple):
+    """What there is of a file that broke off.
+
+    stream: with the levels that are whole. levels, bytes: of the whole file.
+    """
+
+    stream: Stream
+    levels: int
+    bytes: int
+
+
+def partial_from_bytes(data: bytes) -> Partial:
+    """What there is of a .ddn file that may have broken off in its payload or checksum, which then says nothing.
+
+    Args:
+        data: The file, or its first bytes.
+
+    Returns:
+        A whole file's stream is that of `from_bytes`, checked as there.
+
+    Raises:
+        Truncated: Not even one level is whole.
+        DdnError: Another defect, as `read`.
+    """
+    header = _read_header(data)
+    if len(data) >= header.end:
+        return Partial(from_bytes(data), header.levels, header.end)
+    icc, comment = _unpack_metadata(header.metadata) if header.metadata is not None else (None, None)
+    latent = Latent.unpack_start(data[header.payload : header.end - _CRC_BYTES], header.k, header.levels)
+    if latent is None:
+        raise _broken_off(data, header)
+    stream = Stream(latent, header.width, header.height, header.weights_id, icc, comment)
+    return Partial(stream, header.levels, header.end)
+
+
+def cut(data: bytes, levels: int | None = None, max_bytes: int | None = None) -> bytes:
+    """Shorten a .ddn file to fewer levels, a coarser picture; needs no torch and no weights.
+
+    Args:
+        data: The whole file.
+        levels: The first so many, 1 or more; a file that has no more stays as it is. None: all.
+        max_bytes: Of the whole file: the longest prefix that fits. None: any number.
+
+    Returns:
+        The whole, shorter file, with the same size, weights id and metadata.
+
+    Raises:
+        ValueError: levels is below 1.
+        TooFewBytes: max_bytes do not hold one level.
+        DdnError: The file is damaged or none; docs/format.md lists the kinds.
+
+    Examples:
+        >>> import ddncodec, numpy as np
+        >>> data = ddncodec.encode(np.zeros((64, 64), np.uint8))
+        >>> short = ddncodec.cut(data, max_bytes=60)
+        >>> len(data), len(short)
+        (160, 60)
+        >>> short == ddncodec.cut(data, levels=352) == ddncodec.encode(np.zeros((64, 64), np.uint8), levels=352)
+        True
+    """
+    if levels is not None and levels < 1:
+        raise ValueError(f"levels must be above 0, not {levels}")
+    header = _read_header(data)
+    _require_whole(data, header)
+    if header.metadata is not None:
+        _unpack_metadata(header.metadata)  # which may be refused
+    payload = data[header.payload : -_CRC_BYTES]
+    check_payload(payload, header.k, header.levels)
+    kept = min(levels or header.levels, header.levels)
+    if max_bytes is not None:
+        kept = longest(_sizes(header), kept, max_bytes)
+    return _assemble(header._replace(levels=kept), cut_payload(payload, header.k, header.levels, kept))
+
+
+class _Header(NamedTuple):
+    """All before the payload. metadata: as stored. payload, end: where it begins, and the whole file ends."""
+
+    weights_id: bytes
+    width: int
+    height: int
+    levels: int
+    k: int
+    metadata: bytes | None
+    payload: int = 0
+    end: int = 0
+
+
+def _read_header(data: bytes) -> _Header:
     cursor = _Cursor(data)
 
     magic = data[: len(MAGIC)]
@@ -134,43 +222,85 @@ def read(file: BinaryIO) -> Stream:
     if not log2_k and _short_log2(k):
         raise BadVarint(f"K = {k:,} is written as a varint, but the flags can hold it")
     _check_size(width, height)
-    payload_bytes = -(-packed_bits(k, levels) // 8)  # raises AbsurdSize
+    payload_size = payload_bytes(k, levels)  # raises AbsurdSize
 
-    metadata = b""
+    metadata = None
     if flags & _METADATA_BIT:
         metadata_bytes = cursor.varint()
         if metadata_bytes > MAX_METADATA:
             raise AbsurdSize(f"{metadata_bytes:,} bytes of metadata; the limit is {MAX_METADATA:,}")
         metadata = cursor.take(metadata_bytes)
 
-    end = cursor.position + payload_bytes + _CRC_BYTES
-    if len(data) < end:
-        raise Truncated(f"the file ends after {len(data):,} of {end:,} bytes")
-    if len(data) > end:
-        raise TrailingBytes(f"the file goes on after the {end:,} bytes its header speaks of")
-    payload, stored = cursor.take(payload_bytes), cursor.take(_CRC_BYTES)
-    computed = _checksum(data[:-_CRC_BYTES])
+    end = cursor.position + payload_size + _CRC_BYTES
+    return _Header(weights_id, width, height, levels, k, metadata, cursor.position, end)
+
+
+def _require_whole(data: bytes, header: _Header) -> None:
+    """Raise Truncated, TrailingBytes or ChecksumMismatch unless the file is as long as it says, and undamaged."""
+    if len(data) < header.end:
+        raise _broken_off(data, header)
+    if len(data) > header.end:
+        raise TrailingBytes(f"the file goes on after the {header.end:,} bytes its header speaks of")
+    stored, computed = data[-_CRC_BYTES:], _checksum(data[:-_CRC_BYTES])
     if stored != computed:
         raise ChecksumMismatch(
             f"the file is damaged: its CRC32 is {computed[::-1].hex()}, "
             f"but it says {stored[::-1].hex()}"
         )
 
-    icc, comment = _unpack_metadata(metadata) if flags & _METADATA_BIT else (None, None)
-    latent = Latent.unpack(payload, k, levels)
-    return Stream(latent, width, height, weights_id, icc, comment)
+
+def _broken_off(data: bytes, header: _Header) -> Truncated:
+    try:
+        latent = Latent.unpack_start(data[header.payload : header.end - _CRC_BYTES], header.k, header.levels)
+    except DdnError:  # damaged too
+        latent = None
+    whole = f"{latent.levels:,}" if latent else "none"
+    return Truncated(f"the file ends after {len(data):,} of {header.end:,} bytes; "
+                     f"of its {header.levels:,} levels {whole} {'is' if whole in ('1', 'none') else 'are'} whole")
 
 
 def to_bytes(stream: Stream) -> bytes:
     """The whole .ddn file; raises like `write`."""
-    file = io.BytesIO()
-    write(stream, file)
-    return file.getvalue()
+    return _assemble(_header_of(stream), stream.latent.pack())
 
 
-def from_bytes(data: bytes) -> Stream:
-    """The stream in a whole .ddn file; raises like `read`."""
-    return read(io.BytesIO(data))
+def _header_of(stream: Stream) -> _Header:
+    return _Header(stream.weights_id, stream.width, stream.height, stream.latent.levels, stream.latent.k,
+                   _pack_metadata(stream.icc, stream.comment))
+
+
+def _assemble(header: _Header, payload: bytes) -> bytes:
+    log2_k = _short_log2(header.k)
+    body = bytearray(MAGIC)
+    body += bytes([VERSION, log2_k | (0 if header.metadata is None else _METADATA_BIT)])
+    body += header.weights_id
+    body += _varint(header.width) + _varint(header.height) + _varint(header.levels)
+    if not log2_k:
+        body += _varint(header.k)
+    if header.metadata is not None:
+        body += _varint(len(header.metadata)) + header.metadata
+    body += payload
+    return bytes(body) + _checksum(body)
+
+
+def sizes(stream: Stream) -> SizeOf:
+    """The size of the file of a stream's first levels.
+
+    Args:
+        stream: Says all else that the file holds.
+
+    Returns:
+        A function of the number of levels, 1 or more, that gives bytes.
+
+    Raises:
+        AbsurdSize, BadMetadata: As `write`.
+    """
+    return _sizes(_header_of(stream))
+
+
+def _sizes(header: _Header) -> SizeOf:
+    fixed = len(_assemble(header, b"")) - len(_varint(header.levels))
+    return lambda levels: fixed + len(_varint(levels)) + payload_bytes(header.k, levels)
 
 
 class _Cursor:
@@ -233,8 +363,8 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _pack_metadata(icc: bytes | None, comment: str | None) -> bytes:
-    """One zstd frame with an entry for each that is not None; empty when there is none."""
+def _pack_metadata(icc: bytes | None, comment: str | None) -> bytes | None:
+    """One zstd frame with an entry for each that is not None; None when there is none."""
     try:
         text = None if comment is None else comment.encode()
     except UnicodeEncodeError as error:
@@ -246,7 +376,7 @@ def _pack_metadata(icc: bytes | None, comment: str | None) -> bytes:
                 raise _too_much(len(value))
             content += bytes([tag]) + _varint(len(value)) + value
     if not content:
-        return b""
+        return None
     if len(content) > MAX_METADATA_CONTENT:
         raise _too_much(len(content))
 

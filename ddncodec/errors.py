@@ -113,6 +113,12 @@ class IndexOutOfRange(DdnError):
     exit_code = 14
 
 
+class TooFewBytes(DdnError):
+    """Not even one level fits into so few bytes."""
+
+    exit_code = 15
+
+
 # Weights (20-29).
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from bitarray import bitarray
@@ -107,24 +108,49 @@ class Latent:
             NonZeroPadding: A bit after the last level is set.
             IndexOutOfRange: The number is not below k**levels.
         """
+        check_payload(data, k, levels)
         size = packed_bits(k, levels)
-        if len(data) != -(-size // 8):
-            raise PayloadLength(
-                f"the payload has {len(data):,} bytes, "
-                f"but {levels:,} levels of K = {k:,} take {-(-size // 8):,}"
-            )
-        padding = -size % 8
-        if data[-1] & ((1 << padding) - 1):
-            raise NonZeroPadding(f"the payload's last {padding} bits are padding but not all zero")
         if not _is_power_of_two(k):
-            value = int.from_bytes(data, "big") >> padding
-            if value >= k**levels:
-                raise IndexOutOfRange(f"the payload's number is not below {k:,}^{levels:,}")
-            return cls(tuple(_split(value, k, levels)), k)
+            return cls(tuple(_split(int.from_bytes(data, "big") >> -size % 8, k, levels)), k)
         width = _digit_bits(k)
         bits = bitarray(endian="big")
         bits.frombytes(data)
         return cls(tuple(ba2int(bits[i : i + width]) for i in range(0, size, width)), k)
+
+    @classmethod
+    def unpack_start(cls, data: bytes, k: int, levels: int) -> Latent | None:
+        """The levels that the first bytes of a packed latent are certain of: all there is of a file that broke off.
+
+        Args:
+            data: The first bytes of what `pack` gave, at most ceil(levels·log2 k / 8).
+            k: K, 2 to 65,536.
+            levels: L, 1 to 65,535, of the whole latent.
+
+        Returns:
+            A prefix of the latent; None where not even one level is certain.
+
+        Raises:
+            AbsurdSize: k or levels is out of range.
+            PayloadLength, NonZeroPadding, IndexOutOfRange: As `unpack`, where the data are of another latent.
+        """
+        size, wanted = packed_bits(k, levels), payload_bytes(k, levels)
+        if len(data) >= wanted:
+            return cls.unpack(data, k, levels)
+        if not data:
+            return None
+        if _is_power_of_two(k):
+            whole = 8 * len(data) // _digit_bits(k)
+            return cls.unpack(cut_payload(data, k, whole, whole), k, whole) if whole else None
+        missing = size - 8 * len(data)  # bits of the number, and any of them may be anything
+        lowest = int.from_bytes(data, "big") << missing
+        if lowest >= k**levels:
+            raise IndexOutOfRange(f"the payload's number is not below {k:,}^{levels:,}")
+        highest = min(lowest + (1 << missing), k**levels) - 1
+        first = min(levels, 8 * len(data) // (_digit_bits(k) - 1))  # at least what such bits can tell
+        low, high = (_split(number // k ** (levels - first), k, first) for number in (lowest, highest))
+        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(low, high, strict=True))
+        certain = tuple(digit for digit, _ in pairs)
+        return cls(certain, k) if certain else None
 
     def prefix(self, levels: int) -> Latent:
         """The first levels of this latent, a coarser image.
@@ -199,6 +225,33 @@ def packed_bits(k: int, levels: int) -> int:
     if _is_power_of_two(k):
         return levels * _digit_bits(k)
     return int(k**levels - 1).bit_length()
+
+
+def payload_bytes(k: int, levels: int) -> int:
+    """The size of a packed latent in whole bytes; raises like `packed_bits`."""
+    return -(-packed_bits(k, levels) // 8)
+
+
+def check_payload(data: bytes, k: int, levels: int) -> None:
+    """Raise what `Latent.unpack` would, without looking at each level."""
+    size, wanted = packed_bits(k, levels), payload_bytes(k, levels)
+    if len(data) != wanted:
+        raise PayloadLength(f"the payload has {len(data):,} bytes, but {levels:,} levels of K = {k:,} take {wanted:,}")
+    padding = -size % 8
+    if data[-1] & ((1 << padding) - 1):
+        raise NonZeroPadding(f"the payload's last {padding} bits are padding but not all zero")
+    if not _is_power_of_two(k) and int.from_bytes(data, "big") >> padding >= k**levels:
+        raise IndexOutOfRange(f"the payload's number is not below {k:,}^{levels:,}")
+
+
+def cut_payload(data: bytes, k: int, levels: int, kept: int) -> bytes:
+    """The payload of the first `kept` of so many levels; for a K that is a power of two, its first bits."""
+    if not _is_power_of_two(k):
+        return Latent.unpack(data, k, levels).prefix(kept).pack()
+    size = packed_bits(k, kept)
+    cut = bytearray(data[: payload_bytes(k, kept)])
+    cut[-1] &= 0xFF << -size % 8 & 0xFF
+    return bytes(cut)
 
 
 def _is_power_of_two(k: int) -> bool:

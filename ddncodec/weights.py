@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ddncodec import bare
 from ddncodec.container import Stream
 from ddncodec.errors import BadCheckpoint, NotFinite, UnknownWeights
 from ddncodec.files import atomic_write, open_input
@@ -46,6 +47,12 @@ class WeightsInfo:
             raise UnknownWeights(f"it was made with the weights {stream.weights_hex}, "
                                  f"not with {self.name}, {self.id.hex()}")
         self.check_latent(stream.latent)
+
+    def bare_stream(self, data: bytes) -> Stream:
+        """A bare stream, or its text, as made with these weights. Raises as `bare.from_bytes`, and UnknownWeights."""
+        stream = bare.from_bytes(data, self.config.k, self.config.resolution, self.id)
+        self.check_latent(stream.latent)
+        return stream
 
     def check_latent(self, latent: Latent) -> None:
         """Raise UnknownWeights unless the latent has this network's K and at most its levels."""

@@ -12,6 +12,7 @@ from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo, read_info
 
 DEFAULT = "binddn"
+AUTO = "auto"  # for a name: all that ship and are unconditional
 
 
 def list_models() -> list[str]:
@@ -45,6 +46,22 @@ def find(name_or_path: str | PathLike[str]) -> WeightsInfo:
         names = ", ".join(list_models())
         raise UnknownWeights(f"no model or weights file named {name_or_path}; the models here are {names}")
     return _info(Path(name_or_path))
+
+
+def unconditional() -> tuple[WeightsInfo, ...]:
+    """The checkpoints of the zoo that encode images: a file does not hold a condition."""
+    return tuple(info for info in shipped() if info.config.condition is None)
+
+
+def find_several(names: str) -> tuple[WeightsInfo, ...]:
+    """The checkpoints that names or paths with commas between them ask for; `auto` is `unconditional`.
+
+    A file whose own path has a comma is that file. Raises as `find`.
+    """
+    if names == AUTO:
+        return unconditional()
+    each = [names] if isfile(names) else names.split(",")
+    return tuple(dict.fromkeys(find(name) for name in each))
 
 
 def find_id(weights_id: bytes) -> WeightsInfo:

@@ -13,6 +13,7 @@ import typer
 from ddncodec.errors import DdnError, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
 from ddncodec.threads import share_cpu
+from ddncodec_cli.cut import cut
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, info, verify, sample, guide, train, prior):
+for command in (encode, decode, cut, info, verify, sample, guide, train, prior):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")

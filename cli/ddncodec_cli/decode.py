@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,10 +23,9 @@ from ddncodec_cli.jobs import (
     lazy_codec,
     made,
     plan,
-    read_bytes,
     require_free,
 )
-from ddncodec_cli.weights import weights_of
+from ddncodec_cli.weights import read_stream, require_model, weights_of
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -40,6 +39,8 @@ def decode(
     recursive: options.Recursive = False,
     force: options.Force = False,
     levels: options.Levels = None,
+    partial: options.Partial = False,
+    bare: options.Bare = False,
     model: Annotated[
         str | None, typer.Option(help="A model's name or weights file; by default the one that the file names.")
     ] = None,
@@ -47,15 +48,17 @@ def decode(
 ) -> None:
     """Decode .ddn files; face.ddn becomes face.png.
 
+    Bare streams come back with the model's resolution on their longer side.
+
     The output's suffix decides its format: png, webp, bmp, tiff, ppm or jpg; standard output is PNG.
     """
-    from ddncodec import container
     from ddncodec.images import write_picture
 
+    of = require_model(bare, model, partial)
     failures = Failures()
     output_file, output_dir = destination(output, output_dir)
     jobs = plan(inputs, output_file, output_dir, recursive, ".png",
-                lambda name: Path(name).suffix.lower() == ".ddn", failures)
+                lambda name: Path(name).suffix.lower() == (".ddnb" if bare else ".ddn"), failures)
     kind = image_format(output_file)
 
     @cache
@@ -67,12 +70,12 @@ def decode(
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
-                stream = container.from_bytes(read_bytes(job.source, container.MAX_FILE))
+                stream = read_stream(job.source, of, partial)
                 codec(stream.weights_id).info.check(stream)
                 by_weights[stream.weights_id][job] = stream
         for weights_id, streams in by_weights.items():
             ours = codec(weights_id)
-            images = halved(list(streams.values()), partial(ours.decode_streams, levels=levels))
+            images = halved(list(streams.values()), lambda some, ours=ours: ours.decode_streams(some, levels))  # type: ignore[misc]
             with Outputs(force, failures.guard) as outputs:
                 for (job, stream), pixels in zip(streams.items(), images, strict=True):
                     with failures.guard(job.source):

@@ -31,8 +31,11 @@ def evaluate(
         "runs/eval"),
     model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
     budget: Annotated[
-        list[int] | None, typer.Option(min=1, help="Bytes of a whole file; several times. By default 80 to 320.")
+        list[int] | None, typer.Option(min=1, help="Bytes of a file or bare stream; several times. Default: 80 to 320.")
     ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Measure the model's bare streams; budgets are then by default 16 to 144.")
+    ] = False,
     peer: Annotated[
         list[str] | None, typer.Option(help="Compare with this one alone, named as in the tables; several times.")
     ] = None,
@@ -59,7 +62,7 @@ def evaluate(
         raise typer.BadParameter("give what to evaluate on: a path, or test-seeds")
     codec = lazy_codec(lambda: zoo.find(model), device)()
     from ddncodec.evaluation.data import load
-    from ddncodec.evaluation.evaluate import BUDGETS, PEERS, Evaluation, Settings
+    from ddncodec.evaluation.evaluate import BARE_BUDGETS, BUDGETS, PEERS, Evaluation, Settings
     from ddncodec.evaluation.output import as_csv as csv_of
     from ddncodec.evaluation.output import write
 
@@ -72,7 +75,8 @@ def evaluate(
         complain(str(error.of(name)))
     tell_skipped(data, loaded.skipped)
     peers = tuple(names[name.casefold()] for name in peer or known)
-    settings = Settings(tuple(sorted(set(budget or BUDGETS))), peers, curve_images, inception, lpips)
+    budgets = budget or (BARE_BUDGETS if bare else BUDGETS)
+    settings = Settings(tuple(sorted(set(budgets))), peers, curve_images, inception, lpips, bare)
     with _bars() as begin:
         results, pictures = Evaluation(codec, loaded, settings, out, begin).run()
     write(results, pictures, out)
@@ -106,7 +110,8 @@ def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 def _table(results: dict[str, Any]) -> None:
     """The results at each budget, a line for each codec."""
     for budget in results["settings"]["budgets"]:
-        typer.echo(f"\nwhole files of at most {budget} bytes, {results['data']['images']:,} images\n"
+        what = "bare streams of ours, whole files of others," if results["settings"]["bare"] else "whole files"
+        typer.echo(f"\n{what} of at most {budget} bytes, {results['data']['images']:,} images\n"
                    f"{'':36}{'bytes':>6}{'payload':>8}  {'PSNR, dB':22}{'SSIM':>7}{'fd64':>8}{'BD-rate':>9}")
         for codec in results["codecs"]:
             typer.echo(f"{codec['label']:36}" + _line(codec, budget, results["bjontegaard"].get(codec["name"])))

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from ddncodec import container, zoo
+from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
 from ddncodec_cli.jobs import Failures, printable, read_bytes
+from ddncodec_cli.weights import read_bare, require_model
 
 
-def info(files: options.Streams, as_json: options.Json = False) -> None:
+def info(
+    files: options.Streams,
+    partial: options.Partial = False,
+    bare: options.Bare = False,
+    model: Annotated[str | None, typer.Option(help="Of bare streams: a model's name or weights file.")] = None,
+    as_json: options.Json = False,
+) -> None:
     """Show what .ddn files hold, without decoding them."""
+    of = require_model(bare, model, partial)
     failures = Failures()
     found = []
     for path in files:
         with failures.guard(path):
-            found.append(_facts(path))
+            found.append(_facts(path, partial, of))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
@@ -28,15 +37,25 @@ def info(files: options.Streams, as_json: options.Json = False) -> None:
     raise typer.Exit(failures.exit_code)
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    data = read_bytes(path, container.MAX_FILE)
-    size, stream = len(data), container.from_bytes(data)
+def _facts(path: Path, partial: bool, of: WeightsInfo | None) -> dict[str, Any]:
+    data = read_bare(path) if of else read_bytes(path, container.MAX_FILE)
+    size = len(data)
+    levels, whole = None, size  # of the whole file
+    if of:
+        stream = of.bare_stream(data)
+    elif partial:
+        stream, levels, whole = container.partial_from_bytes(data)
+    else:
+        stream = container.from_bytes(data)
     latent = stream.latent
-    model = next((known for known in zoo.shipped() if known.id == stream.weights_id), None)
+    model = of or next((known for known in zoo.shipped() if known.id == stream.weights_id), None)
     return {
         "file": str(path),
         "bytes": size,
-        "version": container.VERSION,
+        "bytes_of_whole": whole,
+        "levels_of_whole": levels or latent.levels,
+        "bare": of is not None,
+        "version": None if of else container.VERSION,
         "width": stream.width,
         "height": stream.height,
         "k": latent.k,
@@ -45,7 +64,7 @@ def _facts(path: Path) -> dict[str, Any]:
         "bits": latent.bits,
         "bits_per_pixel": 8 * size / (stream.width * stream.height),
         "weights": stream.weights_hex,
-        "model": model.name if model else None,
+        "model": model.name if model else None,  # of a bare stream, the one that was named
         "icc_bytes": len(stream.icc) if stream.icc else 0,
         "comment": stream.comment,
     }
@@ -54,11 +73,15 @@ def _facts(path: Path) -> dict[str, Any]:
 def _show(facts: dict[str, Any]) -> None:
     of = f" of {facts['levels_of_model']:,}" if facts["levels_of_model"] else ""
     lines = {
-        "image": f"{facts['width']} × {facts['height']} pixels",
+        "image": f"{facts['width']} × {facts['height']} pixels" + " (the aspect ratio alone is known)" * facts["bare"],
         "size": f"{facts['bytes']:,} bytes, {facts['bits_per_pixel']:.4f} bits a pixel",
         "latent": f"{facts['levels']:,}{of} levels, K = {facts['k']:,}: {facts['bits']:,} bits",
-        "weights": f"{facts['weights']} ({facts['model'] or 'not among the models here'})",
+        "weights": f"{facts['weights']} ({facts['model'] or 'not among the models here'})"
+                   + ", as --model says" * facts["bare"],
     }
+    if facts["bytes"] < facts["bytes_of_whole"]:
+        lines["broken"] = (f"it broke off, unchecked: {facts['bytes']:,} of {facts['bytes_of_whole']:,} bytes, "
+                           f"{facts['levels']:,} of {facts['levels_of_whole']:,} levels")
     if facts["icc_bytes"]:
         lines["profile"] = f"{facts['icc_bytes']:,} bytes of ICC"
     if facts["comment"] is not None:

@@ -52,10 +52,14 @@ class Job(NamedTuple):
 
 
 class Failures:
-    """Refusals of single files: each told on stderr, and the first one's exit code kept."""
+    """Refusals of single files: each told on stderr, and the first one's exit code kept.
+
+    sources: the inputs of those that were guarded.
+    """
 
     def __init__(self) -> None:
         self.exit_code = 0
+        self.sources: set[Path] = set()
 
     @contextmanager
     def guard(self, source: Path) -> Iterator[None]:
@@ -64,6 +68,7 @@ class Failures:
             with named(source):
                 yield
         except DdnError as error:
+            self.sources.add(source)
             self.tell(error)
 
     def tell(self, error: DdnError) -> None:
@@ -122,13 +127,13 @@ def destination(output: str | None, output_dir: Path | None) -> tuple[Path | Non
 
 def plan(
     inputs: Sequence[Path], output: Path | None, output_dir: Path | None, recursive: bool,
-    suffix: str, takes: Callable[[str], bool], failures: Failures,
+    suffix: str, takes: Callable[[str], bool], failures: Failures, printed: bool = False,
 ) -> list[Job]:
     """The jobs that the arguments ask for.
 
     takes: whether a file of this name is an input of the usual kind, so that a directory's is taken and `suffix`
     replaces its own. A directory without `recursive`, two inputs that would become one file, and one that would
-    overwrite an input, are failures of theirs alone.
+    overwrite an input, are failures of theirs alone. printed: an output without a name goes to standard output.
     """
     if output is not None and (len(inputs) != 1 or isdir(inputs[0])):
         raise typer.BadParameter("-o names the output of a single file; for several use --output-dir")
@@ -140,7 +145,7 @@ def plan(
         with failures.guard(source):
             if output is not None:
                 target = output
-            elif source == STANDARD:
+            elif source == STANDARD or (printed and output_dir is None):
                 target = STANDARD
             else:
                 beside = output_dir / relative if output_dir else source
@@ -309,7 +314,7 @@ def in_batches(jobs: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
             work(part)
 
 
-def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R | OutOfMemory]:
+def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R | DdnError]]) -> list[R | DdnError]:
     """What `work` makes of each of a batch: in halves where memory runs out for all at once.
 
     An OutOfMemory stands for what memory runs out for even alone.
@@ -323,9 +328,9 @@ def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> li
     return halved(batch[:middle], work) + halved(batch[middle:], work)
 
 
-def made(result: R | OutOfMemory) -> R:
-    """One of `halved`'s; raises the OutOfMemory that stands for it."""
-    if isinstance(result, OutOfMemory):
+def made(result: R | DdnError) -> R:
+    """One of `halved`'s; raises the error that stands for it."""
+    if isinstance(result, DdnError):
         raise result
     return result
 

@@ -21,5 +21,14 @@ OutputDir = Annotated[Path | None, typer.Option(help="Directory for the outputs 
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Take the files below directories.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite outputs that exist.")]
 Levels = Annotated[int | None, typer.Option(min=1, help="Use the first N levels alone: a coarser image.")]
+MaxBytes = Annotated[
+    int | None, typer.Option("--bytes", metavar="N", min=1, help="At most N bytes each: the longest prefix that fits.")
+]
+Bare = Annotated[
+    bool, typer.Option("--bare", help="They are bare streams of --model, or the text of such.")
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Take the whole levels of files that broke off, whose checksum is lost.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ddncodec import container
 from ddncodec_cli import options
-from ddncodec_cli.jobs import Failures, printable, read_bytes
-from ddncodec_cli.weights import weights_of
+from ddncodec_cli.jobs import Failures, printable
+from ddncodec_cli.weights import read_stream, require_model, weights_of
 
 
 def verify(
@@ -17,15 +16,18 @@ def verify(
     model: Annotated[
         str | None, typer.Option(help="A model's name or weights file; by default the models here.")
     ] = None,
+    bare: options.Bare = False,
 ) -> None:
     """Check .ddn files against the format and their checksum, and that their weights are here.
 
-    Prints a line for each file that is well; the exit code is that of the first one that is not.
+    Prints a line for each file that is well; the exit code is that of the first one that is not. A bare stream
+    has no checksum: that it can be one of the model's is all that is checked.
     """
+    of = require_model(bare, model)
     failures = Failures()
     for path in files:
         with failures.guard(path):
-            stream = container.from_bytes(read_bytes(path, container.MAX_FILE))
+            stream = read_stream(path, of)
             weights_of(stream.weights_id, model).check(stream)
             typer.echo(f"{printable(str(path))}: ok")
     raise typer.Exit(failures.exit_code)

@@ -1,10 +1,16 @@
-"""Which weights a command decodes with."""
+"""What a command decodes, and which weights it decodes with."""
 
 from __future__ import annotations
 
-from ddncodec import zoo
+from pathlib import Path
+
+import typer
+
+from ddncodec import bare, container, zoo
+from ddncodec.container import Stream
 from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo
+from ddncodec_cli.jobs import complain, read_bytes
 
 
 def weights_of(weights_id: bytes, model: str | None) -> WeightsInfo:
@@ -15,3 +21,37 @@ def weights_of(weights_id: bytes, model: str | None) -> WeightsInfo:
         return zoo.find_id(weights_id)
     except UnknownWeights as error:
         raise UnknownWeights(f"{error}; give their file with --model") from None
+
+
+def require_model(is_bare: bool, model: str | None, partial: bool = False) -> WeightsInfo | None:
+    """The weights of bare streams, which do not name them; None for files. Raises UnknownWeights, BadParameter."""
+    if not is_bare:
+        return None
+    if not model:
+        raise typer.BadParameter("--bare wants --model: a bare stream does not name its model")
+    if partial:
+        raise typer.BadParameter("--partial is for files: of a bare stream nobody knows that it broke off")
+    return zoo.find(model)
+
+
+def read_bare(source: Path) -> bytes:
+    """A bare stream or its text, not yet checked. Raises InputMissing."""
+    return read_bytes(source, bare.MAX_TEXT)
+
+
+def read_stream(source: Path, of: WeightsInfo | None, partial: bool = False) -> Stream:
+    """The stream in an input.
+
+    of: the weights of a bare stream; None for a file. partial: also in a file that broke off, which is told. Raises
+    DdnError.
+    """
+    if of:
+        return of.bare_stream(read_bare(source))
+    data = read_bytes(source, container.MAX_FILE)
+    if not partial:
+        return container.from_bytes(data)
+    found = container.partial_from_bytes(data)
+    if len(data) < found.bytes:
+        complain(f"{source}: it broke off after {len(data):,} of {found.bytes:,} bytes, unchecked: "
+                 f"{found.stream.latent.levels:,} of {found.levels:,} levels")
+    return found.stream

@@ -49,6 +49,8 @@ def warnings(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         found.append("they are of different data")
     if first["model"]["sha256"] != second["model"]["sha256"]:
         found.append("they are of different weights")
+    if len({bool(results.get("settings", {}).get("bare")) for results in (first, second)}) > 1:
+        found.append("one is of bare streams, the other of files")
     one, other = first["versions"], second["versions"]
     found += [f"{name}: {one.get(name)} and {other.get(name)}" for name in sorted(one.keys() | other.keys())
              if one.get(name) != other.get(name)]

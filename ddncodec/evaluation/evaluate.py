@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ddncodec import container
+from ddncodec import bare, container
 from ddncodec.codec import Codec
 from ddncodec.effort import GREEDY
 from ddncodec.evaluation import provenance
@@ -33,6 +33,7 @@ from ddncodec.metrics.distortion import Pixels, bootstrap, psnr, squared_errors
 FORMAT = "ddncodec-evaluation-1"
 VERSION = 1  # of what computes a part: another one computes it anew
 BUDGETS = (80, 120, 160, 240, 320)
+BARE_BUDGETS = (16, 24, 32, 48, 96, 144)
 PREFIXES = 16
 FRAMES = 48  # of the report's slider
 PICTURED = 8
@@ -46,7 +47,7 @@ Begin = Callable[[str, int], Advance]  # of a part of so many images; returns wh
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """budgets: bytes of whole files. peers: names. curve_images: how many have every level's PSNR.
+    """budgets: bytes of whole files, or of bare streams. peers: names. curve_images: how many have every level's PSNR.
 
     inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
     """
@@ -56,6 +57,7 @@ class Settings:
     curve_images: int = PICTURED
     inception: Path | None = None
     lpips: Path | None = None
+    bare: bool = False
 
 
 class Evaluation:
@@ -80,7 +82,8 @@ class Evaluation:
         for effort in range(GREEDY, codec.network.max_effort + 1):
             def ours(advance: Advance, effort: int = effort) -> Json:
                 return self._ours(effort, advance)
-            parts.append(self._part(f"{model['name']}-effort-{effort}", {"weights": model["sha256"]}, ours))
+            of = {"weights": model["sha256"]} | ({"bare": True} if self._settings.bare else {})
+            parts.append(self._part(f"{model['name']}-effort-{effort}", of, ours))
         every_level = self._part(f"{model['name']}-curve", {"weights": model["sha256"],
                                                             "images": self._settings.curve_images}, self._curve)
         with workers(len(images.pixels)) as many:
@@ -110,7 +113,8 @@ class Evaluation:
                      "unreadable": [{"name": name, "reason": error.reason}
                                     for name, error in images.unreadable.items()]},
             "model": model,
-            "settings": {"budgets": list(self._settings.budgets), "networks": self._judge.networks},
+            "settings": {"bare": self._settings.bare, "budgets": list(self._settings.budgets),
+                         "networks": self._judge.networks},
             "versions": self._versions,
             "machine": provenance.machine(),
             "codecs": parts,
@@ -151,7 +155,9 @@ class Evaluation:
         return np.stack([pixels for part in _batches(latents) for pixels in self._codec.decode_batch(part)])
 
     def _size(self, latent: Latent) -> int:
-        """Bytes of the whole file of an image at the model's resolution."""
+        """Bytes of the whole file, or of the bare stream, of an image at the model's resolution."""
+        if self._settings.bare:
+            return bare.size(latent.k, latent.levels)
         picture = Picture(np.zeros((self._codec.resolution, self._codec.resolution, 3), np.uint8))
         return len(container.to_bytes(self._codec.to_stream(picture, latent)))
 
@@ -184,7 +190,8 @@ class Evaluation:
                                  for pixels in decoded]
         tuned = Tuned([coded[levels] for levels in within.values()], [sizes[1]] * len(images))
         name = self._codec.info.name
-        return {"name": f"{name}-effort-{effort}", "label": f"ddncodec {name}, effort {effort}", "effort": effort,
+        return {"name": f"{name}-effort-{effort}", "effort": effort,
+                "label": f"ddncodec {name}, effort {effort}" + ", bare" * self._settings.bare,
                 "points": self._points(tuned), "prefixes": prefixes, "pictures": self._pictures(tuned),
                 "smallest_file": sizes[1], "largest_file": sizes[whole],
                 "encoded_a_second": 1 / encode_seconds, "decoded_a_second": 1 / decode_seconds}

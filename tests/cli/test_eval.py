@@ -86,6 +86,23 @@ def test_a_run_goes_on_where_it_stopped_and_does_nothing_twice(
     assert lost.exists()
 
 
+def test_bare_streams_are_measured_as_such(run_many: Run, pictures: Path, k2: Path) -> None:
+    common = ["eval", "d", "--model", k2, "--peer", "webp", "--curve-images", "1", "--budget", "16"]
+    bare, whole, budgets, compared = run_many(
+        [*common, "--out", "bare", "--bare", "--json"], [*common, "--out", "bare", "--json"],
+        [*common[:-2], "--out", "other", "--bare"],
+        ["eval", "--compare", "bare/results.json", "other/results.json"])
+    ours, peer = json.loads(bare.out)["codecs"]
+    assert ours["label"].endswith(", bare")
+    assert (ours["points"][0]["bytes"], ours["points"][0]["payload"]) == (14, 12)  # all 96 levels, and two bytes
+    assert (ours["smallest_file"], ours["largest_file"]) == (2, 14)
+    assert peer["points"][0]["fitted"] == 0
+    assert json.loads(whole.out)["codecs"][0]["points"][0]["bytes"] == 16
+    assert b"bare streams of ours, whole files of others, of at most 16 bytes" in budgets.out
+    assert b"at most 144 bytes" in budgets.out
+    assert "one is of bare streams" in compared.err
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_goes_on(
     run_many: Run, refused: Run, pictures: Path, k2: Path, tmp_path: Path
 ) -> None:

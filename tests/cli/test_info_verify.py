@@ -41,7 +41,8 @@ def test_json_says_what_the_container_says(run_many: Run, tmp_path: Path, defaul
         size = (tmp_path / name).stat().st_size
         here = written.weights_id == ours.id
         assert told == {
-            "file": name, "bytes": size, "version": VERSION, "width": 300, "height": 200,
+            "file": name, "bytes": size, "bytes_of_whole": size, "levels_of_whole": written.latent.levels,
+            "bare": False, "version": VERSION, "width": 300, "height": 200,
             "k": written.latent.k, "levels": written.latent.levels, "bits": written.latent.bits,
             "bits_per_pixel": 8 * size / (300 * 200), "weights": written.weights_hex,
             "model": ours.name if here else None, "levels_of_model": ours.config.levels if here else None,

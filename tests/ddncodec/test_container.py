@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import pytest
 import zstandard
@@ -16,8 +17,11 @@ from ddncodec.container import (
     MAX_METADATA,
     MAX_METADATA_CONTENT,
     Stream,
+    cut,
     from_bytes,
+    partial_from_bytes,
     read,
+    sizes,
     to_bytes,
 )
 from ddncodec.errors import (
@@ -30,6 +34,7 @@ from ddncodec.errors import (
     IndexOutOfRange,
     NonZeroPadding,
     ReservedBits,
+    TooFewBytes,
     TrailingBytes,
     Truncated,
     UnknownVersion,
@@ -262,3 +267,74 @@ def test_looking_at_a_file_loads_neither_torch_nor_numpy_nor_zstandard() -> None
     )
     run = [sys.executable, "-c", code, to_bytes(PLAIN).hex()]
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# Shorter files, and files that broke off.
+
+
+@pytest.mark.parametrize("k", [2, 3, 8, 10, 512, 65_535, 65_536])
+def test_a_cut_file_is_the_file_of_the_prefix(k: int) -> None:
+    latent = Latent(tuple(7 * i * i % k for i in range(30)), k)
+    stream = Stream(latent, 300, 200, ID, comment="Grüße")
+    whole = to_bytes(stream)
+    files = {n: to_bytes(replace(stream, latent=latent.prefix(n))) for n in range(1, 31)}
+    for n, file in files.items():
+        assert cut(whole, levels=n) == file
+        assert sizes(stream)(n) == len(file)
+    for most in range(len(files[1]), len(whole) + 2):
+        assert cut(whole, max_bytes=most) == files[max(n for n, file in files.items() if len(file) <= most)]
+    assert cut(whole) == cut(whole, levels=99) == whole
+    assert cut(whole, levels=9, max_bytes=9_999) == files[9]
+    with pytest.raises(TooFewBytes):
+        cut(whole, max_bytes=len(files[1]) - 1)
+    with pytest.raises(ValueError, match="above 0"):
+        cut(whole, levels=0)
+
+
+@pytest.mark.parametrize("stream", [PLAIN, RICH], ids=["plain", "rich"])
+def test_a_damaged_file_is_not_cut(stream: Stream) -> None:
+    data = to_bytes(stream)
+    for kind, damaged in ((ChecksumMismatch, data[:-1] + bytes([data[-1] ^ 1])), (Truncated, data[:-1]),
+                          (TrailingBytes, data + b"\0")):
+        with pytest.raises(kind):
+            cut(damaged, levels=1)
+    for kind, body in (BAD_FIELDS["padding"], BAD_FIELDS["index"]):
+        with pytest.raises(kind):
+            cut(sealed(body), levels=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(streams(), st.data())
+def test_a_file_that_broke_off_has_the_levels_that_are_certain(stream: Stream, data: st.DataObject) -> None:
+    whole, payload = to_bytes(stream), len(stream.latent.pack())
+    there = data.draw(st.integers(0, payload + 3))
+    broken = whole[: len(whole) - 4 - payload + there]
+    start = stream.latent.pack()[:there]
+    # The oracle: a prefix is certain if its lowest and highest continuations begin with the same bits as the file.
+    latent, k, levels = stream.latent, stream.latent.k, stream.latent.levels
+    certain = 0
+    for n in range(1, levels + 1):
+        others = [Latent((*latent.indices[: n - 1], other, *(end,) * (levels - n)), k)
+                  for other in {max(latent.indices[n - 1] - 1, 0), min(latent.indices[n - 1] + 1, k - 1)}
+                  for end in (0, k - 1)]
+        if any(other.pack()[:there] == start for other in others if other.indices[n - 1] != latent.indices[n - 1]):
+            break
+        certain = n
+    if certain == 0:
+        with pytest.raises(Truncated, match="none is whole"):
+            partial_from_bytes(broken)
+        return
+    found = partial_from_bytes(broken)
+    assert found == (replace(stream, latent=latent.prefix(certain)), levels, len(whole))
+    with pytest.raises(Truncated, match=f"of its {levels:,} levels {certain:,} (is|are) whole"):
+        from_bytes(broken)
+
+
+def test_what_broke_off_before_the_payload_has_no_levels() -> None:
+    data = to_bytes(RICH)
+    for end in range(len(data) - len(RICH.latent.pack()) - 4 + 1):
+        with pytest.raises(Truncated):
+            partial_from_bytes(data[:end])
+    assert partial_from_bytes(data) == (RICH, 3, len(data))
+    with pytest.raises(ChecksumMismatch):
+        partial_from_bytes(data[:-1] + bytes([data[-1] ^ 1]))

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ddncodec import container, errors, latent
+from ddncodec import bare, container, errors, latent
 from ddncodec.container import Stream, from_bytes, to_bytes
 from ddncodec.latent import Latent
 
@@ -17,10 +17,13 @@ DECIMAL = Latent((7, 0, 4), 10)
 
 
 def test_the_examples_are_what_the_code_makes() -> None:
-    binary, decimal, plain, commented = EXAMPLES
+    binary, decimal, plain, commented, bare_binary, bare_decimal = EXAMPLES
     assert binary == BINARY.pack()
     assert decimal == DECIMAL.pack()
     assert plain == to_bytes(Stream(BINARY, 64, 48, ID))
+    for bare_example, picks, size in ((bare_binary, BINARY, (64, 48)), (bare_decimal, DECIMAL, (300, 200))):
+        assert bare_example == bare.to_bytes(Stream(picks, *size, ID))
+        assert f"three bytes, or `{bare.to_text(bare_example)}`" in DOC
     # Read only, as another release of zstd may write the frame otherwise.
     assert from_bytes(commented) == Stream(DECIMAL, 300, 200, ID, comment="hi")
     assert f"above; {len(plain)} bytes" in DOC
@@ -28,7 +31,9 @@ def test_the_examples_are_what_the_code_makes() -> None:
 
 
 def test_every_error_is_listed_with_its_exit_code() -> None:
-    listed = {name: int(code) for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", DOC, re.M)}
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", DOC, re.M)
+    listed = {name: int(code) for code, name in rows}
+    assert set(rows) == {(str(code), name) for name, code in listed.items()}  # in bare streams' table too
     kinds = [errors.DdnError, *errors.DdnError.__subclasses__()]
     assert listed == {kind.__name__: kind.exit_code for kind in kinds}
 

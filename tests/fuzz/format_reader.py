@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import zstandard
 
 BAD_MAGIC, UNKNOWN_VERSION, RESERVED_BITS, BAD_VARINT, ABSURD_SIZE, TRUNCATED = 3, 4, 5, 6, 7, 8
-TRAILING_BYTES, CHECKSUM_MISMATCH, BAD_METADATA, NON_ZERO_PADDING, INDEX_OUT_OF_RANGE = 9, 10, 11, 13, 14
+TRAILING_BYTES, CHECKSUM_MISMATCH, BAD_METADATA = 9, 10, 11
+PAYLOAD_LENGTH, NON_ZERO_PADDING, INDEX_OUT_OF_RANGE = 12, 13, 14
 
 
 @dataclass
@@ -107,6 +108,23 @@ def read(data: bytes) -> File:
     if number >= numbers:
         raise Refused(INDEX_OUT_OF_RANGE)
     return File(weights_id, width, height, k, digits(number, k, levels), icc, comment)
+
+
+def read_bare(data: bytes, k: int) -> tuple[int, list[int]]:
+    """The aspect and the indices of a bare stream in bytes; raises Refused."""
+    if len(data) < 2:
+        raise Refused(TRUNCATED)
+    text = "".join(f"{byte:08b}" for byte in data[1:])
+    end = text.rindex("1") if "1" in text else 0
+    if len(text) - end > 8:
+        raise Refused(PAYLOAD_LENGTH)
+    levels = next((count for count in range(1, end + 1) if (k**count - 1).bit_length() == end), 0)
+    if not levels:
+        raise Refused(PAYLOAD_LENGTH)
+    number = int(text[:end], 2)
+    if number >= k**levels:
+        raise Refused(INDEX_OUT_OF_RANGE)
+    return data[0] - 128, digits(number, k, levels)
 
 
 def content(frame: bytes) -> bytes:

@@ -8,7 +8,7 @@ import zstandard
 from fuzzing import damaged, fuzz
 from hypothesis import strategies as st
 
-from ddncodec import container
+from ddncodec import bare, container
 from ddncodec.container import Stream
 from ddncodec.errors import DdnError
 from ddncodec.latent import Latent
@@ -110,6 +110,22 @@ def test_both_readers_agree_on_assembled_files(data: bytes) -> None:
 def test_both_readers_agree_on_any_bytes(data: bytes) -> None:
     check(data)
     check(b"\xdd\x4e\x01" + data)
+
+
+@fuzz(st.binary(max_size=12))
+def test_both_readers_agree_on_bare_streams(data: bytes) -> None:
+    stream = b"".join(bytes([byte | 0x80]) for byte in data[:1]) + data[1:]
+    for k in (2, 3, 10, 512):
+        try:
+            expected: tuple[int, list[int]] | int = format_reader.read_bare(stream, k)
+        except format_reader.Refused as refusal:
+            expected = refusal.code
+        try:
+            read = bare.from_bytes(stream, k, 64, ID)
+        except DdnError as error:
+            assert type(error).exit_code == expected, error
+            continue
+        assert expected == (stream[0] & 0x7F, list(read.latent.indices))
 
 
 def test_both_readers_agree_at_the_limits() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ddncodec import container
+from ddncodec import bare, container
 from ddncodec.codec import load_model
 from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.images import Picture, write_picture
@@ -39,6 +39,7 @@ NETWORKS: dict[str, GeneratorConfig] = {
     "k5-unleaked": replace(SingleShotConfig.default(5, 8, 16, channels=8), leak=0, learning_residual=False),
     "k6-recurrent": RecurrentConfig(k=6, levels=12, resolution=16, leak=1, chain_dropout=0.05, widths=(8, 8)),
 }
+BARE = ("k2-planes", "k3-conv", "k8-principal")  # networks that have bare streams here too
 
 
 def main() -> None:
@@ -60,6 +61,15 @@ def main() -> None:
             (HERE / f"{name}{suffix}.ddn").write_bytes(container.to_bytes(stream))
             with open(HERE / f"{name}{suffix}.png", "wb") as file:
                 write_picture(codec.to_pictures([stream])[0], file)
+    for name in BARE:
+        if (HERE / f"{name}-bare.ddnb").exists():
+            continue
+        codec = load_model(str(HERE / f"{name}.safetensors"), "cpu")
+        data = bare.to_bytes(container.from_bytes((HERE / f"{name}-half.ddn").read_bytes()))
+        (HERE / f"{name}-bare.ddnb").write_bytes(data)
+        (HERE / f"{name}-bare.txt").write_text(bare.to_text(data) + "\n")
+        with open(HERE / f"{name}-bare.png", "wb") as file:
+            write_picture(codec.to_pictures([codec.info.bare_stream(data)])[0], file)
 
 
 if __name__ == "__main__":
