@@ -13,6 +13,7 @@ from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.weights import read_info
 
 STREAMS = sorted((Path(__file__).parent / "golden").glob("*.ddn"))
+WHOLE = [path for path in STREAMS if not path.stem.endswith("-half")]
 
 BARE = sorted(STREAMS[0].parent.glob("*.ddnb"))
 
@@ -38,7 +39,7 @@ def test_a_bare_stream_and_its_text_decode_to_their_reference_picture(path: Path
         assert np.abs(pixels - reference).max() <= 1
 
 
-@pytest.mark.parametrize("path", [path for path in STREAMS if not path.stem.endswith("-half")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
 def test_a_stream_that_broke_off_decodes_to_the_picture_of_a_prefix(path: Path) -> None:
     codec = load_model(str(path.with_suffix(".safetensors")), "cpu")
     data = path.read_bytes()
