@@ -112,7 +112,7 @@ def to_text(data: bytes) -> str:
         >>> len(data), len(text)
         (7, 10)
         >>> ddncodec.decode(text, "binddn", bare=True).shape
-        (48, 64, 3)
+        (47, 64, 3)
     """
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 

@@ -29,6 +29,7 @@ from ddncodec_cli.jobs import (
     printable,
     read_picture,
     require_free,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def encode(
                 elif told:
                     _tell(facts, len(infos) > 1)
                 if facts["reached"] is False:
-                    complain(f"{job.source}: {psnr:g} dB is not reached: it is {_decibels(facts['psnr'])}")
+                    complain(f"{shown(job.source)}: {psnr:g} dB is not reached: it is {_decibels(facts['psnr'])}")
 
     in_batches(jobs, work)
     if as_json:

@@ -31,7 +31,8 @@ def evaluate(
         "runs/eval"),
     model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
     budget: Annotated[
-        list[int] | None, typer.Option(min=1, help="Bytes of a file or bare stream; several times. Default: 80 to 320.")
+        list[int] | None,
+        typer.Option(min=1, help="Bytes of a whole file or bare stream; several times. By default 80 to 320."),
     ] = None,
     bare: Annotated[
         bool, typer.Option("--bare", help="Measure the model's bare streams; budgets are then by default 16 to 144.")

@@ -84,7 +84,12 @@ def named(source: Path) -> Iterator[None]:
         with memory_errors():
             yield
     except DdnError as error:
-        raise error.of("stdin" if source == STANDARD else source) from None
+        raise error.of(shown(source)) from None
+
+
+def shown(source: Path) -> str:
+    """What an input is called in messages."""
+    return "stdin" if source == STANDARD else str(source)
 
 
 def complain(message: str) -> None:

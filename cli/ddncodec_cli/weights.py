@@ -10,7 +10,7 @@ from ddncodec import bare, container, zoo
 from ddncodec.container import Stream
 from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo
-from ddncodec_cli.jobs import complain, read_bytes
+from ddncodec_cli.jobs import complain, read_bytes, shown
 
 
 def weights_of(weights_id: bytes, model: str | None) -> WeightsInfo:
@@ -52,6 +52,6 @@ def read_stream(source: Path, of: WeightsInfo | None, partial: bool = False) -> 
         return container.from_bytes(data)
     found = container.partial_from_bytes(data)
     if len(data) < found.bytes:
-        complain(f"{source}: it broke off after {len(data):,} of {found.bytes:,} bytes, unchecked: "
+        complain(f"{shown(source)}: it broke off after {len(data):,} of {found.bytes:,} bytes, unchecked: "
                  f"{found.stream.latent.levels:,} of {found.levels:,} levels")
     return found.stream

@@ -125,7 +125,7 @@ def test_what_is_whole_of_a_file_that_broke_off_is_shown(
     (tmp_path / "p.ddn").write_bytes(to_bytes(replace(whole, latent=whole.latent.prefix(levels))))
     prefix, = run_many(["decode", "p.ddn", *use, "-o", "-"])
     with Image.open(io.BytesIO(prefix.out)) as image, Image.open(tmp_path / "a.png") as partial:
-        assert list(image.getdata()) == list(partial.getdata())
+        assert image.tobytes() == partial.tobytes()
     assert "it broke off, unchecked" in text.out.decode()
     assert "of its 40 levels none is whole" in refused(none, 8)
 
