@@ -9,8 +9,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/installed-dev      ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-dev      ## run the tests, a process for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 fuzz: SECONDS = 60               ## damage image files and streams at random, SECONDS (60) for each test, about 15 tests
 fuzz: $(VENV)/installed-dev
