@@ -54,7 +54,8 @@ def report(results: dict[str, Any], pictures: dict[str, Any]) -> str:
 
 def rate_distortion_plot(results: dict[str, Any]) -> bytes:
     """PSNR of the mean error over bytes of whole files, of all codecs, with intervals, as PNG."""
-    figure, axes = _axes("bytes of the whole file")
+    bare = results["settings"].get("bare")
+    figure, axes = _axes("bytes of the bare stream, or of a whole file" if bare else "bytes of the whole file")
     for codec in results["codecs"]:
         points = curve(codec)
         if points:
