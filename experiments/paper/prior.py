@@ -17,7 +17,7 @@ import typer
 from record import RECORDS, recording
 from torch import Tensor
 
-from ddncodec import load_model, sample
+from ddncodec import load_model
 from ddncodec.codec import Codec
 from ddncodec.data import TEST_SEEDS, VALIDATION_SEEDS, Faces
 from ddncodec.generate import NO_PRIOR, OWN_PRIOR, prior_of
@@ -27,6 +27,9 @@ from ddncodec.metrics.features import load_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.priors.counting import cross_entropy
+from ddncodec.samplers.random import RandomSampler
+from ddncodec.samplers.replay import ReplaySampler
+from ddncodec.samplers.streams import PerImageStreams
 
 MODELS = ("binddn", "k512")
 BATCH, COLUMNS = 100, 12
@@ -38,11 +41,16 @@ def features(pixels: Pixels) -> Tensor:
     return torch.cat([load_features()(part) for part in torch.split(to_tensor(pixels), BATCH)])
 
 
+@torch.no_grad()
 def samples(codec: Codec, count: int, prior: str) -> Pixels:
-    """So many images of a model, (N, R, R, 3)."""
-    chosen = prior_of(codec, prior) or NO_PRIOR
-    parts = [sample(min(BATCH, count - first), codec, first=first, prior=chosen) for first in range(0, count, BATCH)]
-    return np.stack([drawn.pixels for part in parts for drawn in part])
+    """So many images of a model, (N, R, R, 3): as `sample` draws them, but for its decoding one by one."""
+    chosen, parts = prior_of(codec, prior), []
+    for first in range(0, count, BATCH):
+        numbers = range(first, min(first + BATCH, count))
+        none = torch.zeros(len(numbers), 0, dtype=torch.int64)
+        sampler = ReplaySampler(none, RandomSampler(PerImageStreams(0, numbers), prior=chosen))
+        parts.append(to_pixels(codec.network.run(sampler, len(numbers)).image))
+    return np.concatenate(parts)
 
 
 def quality(codec: Codec, images: Tensor, levels: int) -> float:
