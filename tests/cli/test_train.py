@@ -95,8 +95,8 @@ def test_a_run_leaves_weights_that_work(
     assert (result.code, result.out, result.err) == (0, b"", told)  # and else quiet in a pipe
     folder = tmp_path / "runs/x"
     assert {path.name for path in folder.iterdir() if not path.name.startswith("images-8-")} == {
-        "best.safetensors", "state.safetensors", "state.previous.safetensors", "recipe.toml", "log.jsonl",
-        "preview.png", "samples.png", "tensorboard"}
+        "best.safetensors", "best.prior.safetensors", "state.safetensors", "state.previous.safetensors", "recipe.toml",
+        "log.jsonl", "preview.png", "samples.png", "tensorboard"}
     told = log(folder)[0]
     assert told["step"] == 6
     assert told["psnr"] > 0
@@ -121,7 +121,8 @@ def test_a_pipe_gets_lines_of_the_start_and_of_the_steps(run_code: Run, data: Pa
         "reading images: 1,000 of 1,000, …", "images through segment 1 of 1: 1,000 of 1,000, …",
         "head 1 of 1: 1 of 2, …", "head 1 of 1: 2 of 2, …", SKIPPED, "training: 1 of 4, …, …",
         "training: 2 of 4, …, …", "reading images: 1,000 of 1,000, …", "training: 3 of 4, …, …",
-        "training: 4 of 4, …, …, …", "training the refiner: 5 of 5, …, …, …"]
+        "training: 4 of 4, …, …, …", "training the refiner: 5 of 5, …, …, …",
+        "counting picks: 20 of 20, …"]
     assert [line.split(":")[0] for line in lines].count("trees") == 192  # axes
     assert lines[22] == "packing images: 23"
 

@@ -98,7 +98,7 @@ def test_a_hundredth_of_a_shipped_run_goes_through_all_phases(
     assert phases.names == [
         "packing images", "principal axes", "reading images", "trees", "images through segment 1 of 2", "head 1 of 2",
         "images through segment 2 of 2", "head 2 of 2", "trees again", "training",
-        *(coupling + refiner if whole.couple_at < 1 else refiner + coupling)]
+        *(coupling + refiner if whole.couple_at < 1 else refiner + coupling), "counting picks"]
     assert not phases.unfinished
     best = load_network(read_info(tmp_path / BEST_FILE)).state_dict()
     assert best["trees.dither"].any()
