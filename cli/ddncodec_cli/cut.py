@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -24,7 +23,7 @@ def cut(
     levels: options.Levels = None,
     max_bytes: options.MaxBytes = None,
     bare: options.Bare = False,
-    model: Annotated[str | None, typer.Option(help="Of bare streams: a model's name or weights file.")] = None,
+    model: options.BareModel = None,
 ) -> None:
     """Shorten .ddn files, which need no weights for it; a file that is short enough is copied.
 

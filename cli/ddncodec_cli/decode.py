@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -61,7 +61,7 @@ def decode(
                 lambda name: Path(name).suffix.lower() == (".ddnb" if bare else ".ddn"), failures)
     kind = image_format(output_file)
 
-    @cache
+    @functools.cache
     def codec(weights_id: bytes) -> Codec:
         return lazy_codec(lambda: weights_of(weights_id, model), device)()
 
@@ -75,7 +75,7 @@ def decode(
                 by_weights[stream.weights_id][job] = stream
         for weights_id, streams in by_weights.items():
             ours = codec(weights_id)
-            images = halved(list(streams.values()), lambda some, ours=ours: ours.decode_streams(some, levels))  # type: ignore[misc]
+            images = halved(list(streams.values()), functools.partial(ours.decode_streams, levels=levels))
             with Outputs(force, failures.guard) as outputs:
                 for (job, stream), pixels in zip(streams.items(), images, strict=True):
                     with failures.guard(job.source):

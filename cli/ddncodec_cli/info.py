@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -19,7 +19,7 @@ def info(
     files: options.Streams,
     partial: options.Partial = False,
     bare: options.Bare = False,
-    model: Annotated[str | None, typer.Option(help="Of bare streams: a model's name or weights file.")] = None,
+    model: options.BareModel = None,
     as_json: options.Json = False,
 ) -> None:
     """Show what .ddn files hold, without decoding them."""

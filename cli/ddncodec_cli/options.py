@@ -27,6 +27,7 @@ MaxBytes = Annotated[
 Bare = Annotated[
     bool, typer.Option("--bare", help="They are bare streams of --model, or the text of such.")
 ]
+BareModel = Annotated[str | None, typer.Option("--model", help="Of bare streams: a model's name or weights file.")]
 Partial = Annotated[
     bool, typer.Option("--partial", help="Take the whole levels of files that broke off, whose checksum is lost.")
 ]
