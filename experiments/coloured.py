@@ -22,7 +22,7 @@ from torch import Tensor, split
 from ddncodec import load_model
 from ddncodec.data.faces import TEST_SEEDS, Faces
 from ddncodec.metrics.distortion import psnr, squared_errors
-from ddncodec.metrics.features import load_features
+from ddncodec.metrics.features import face_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.network.config import GREY
 from ddncodec.pixels import grey_of, to_pixels, to_tensor
@@ -72,8 +72,7 @@ def _near(first: Tensor, second: Tensor) -> float:
 
 
 def _distance(first: Tensor, second: Tensor) -> float:
-    found = [torch.cat([load_features()(part) for part in split(to_tensor(to_pixels(images)), BATCH)])
-             for images in (first, second)]
+    found = [face_features(to_tensor(to_pixels(images))) for images in (first, second)]
     return round(frechet_distance(*found), 2)
 
 

@@ -35,7 +35,7 @@ from ddncodec.guides.kinds import Grey, Pixels, Smaller
 from ddncodec.images import Pixels as Array
 from ddncodec.images import grid
 from ddncodec.metrics.distortion import psnr
-from ddncodec.metrics.features import load_features
+from ddncodec.metrics.features import face_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.pixels import to_pixels, to_tensor
 
@@ -109,17 +109,11 @@ def guided(codec: Codec, task: Task, given: Array, top: int) -> Array:
     return np.stack([drawn.pixels for drawn in parts])
 
 
-@torch.no_grad()
-def features(pictures: Array) -> Tensor:
-    """What the feature network sees in 8-bit pictures: (N, D)."""
-    return torch.cat([load_features()(part) for part in torch.split(to_tensor(pictures), 100)])
-
-
 def figures(task: Task, originals: Array, given: Array, results: Array) -> dict[str, float | None]:
     """Of results against the originals and what was given; no consistency where there is no difference."""
     error = np.square(originals.astype(float) - results).mean()
     return {"psnr": round(psnr(float(error)), 2),
-            "fd64": round(frechet_distance(features(results), features(originals)), 1),
+            "fd64": round(frechet_distance(face_features(to_tensor(results)), face_features(to_tensor(originals))), 1),
             "consistency": round(kept, 1) if math.isfinite(kept := task.consistency(given, results)) else None}
 
 

@@ -20,6 +20,7 @@ WEIGHTS = Path(__file__).with_name("features.safetensors")
 SIDE = 64
 WIDTHS = (3, 32, 64, 128, 192)
 FEATURES = 96
+BATCH = 100  # images at once
 TOLD = 100 + 2  # the latent; how blurred, how noisy
 
 
@@ -62,3 +63,9 @@ def load_features() -> FaceFeatures:
                for name, tensor in load_file(WEIGHTS).items()}
     network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def face_features(images: Tensor) -> Tensor:
+    """The features of any number of images (N, 3, R, R) in [−1, 1], on the CPU, a batch at a time: (N, FEATURES)."""
+    return torch.cat([load_features()(part) for part in torch.split(images, BATCH)])

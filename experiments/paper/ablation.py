@@ -12,10 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
-from networks import features
+from picks import bits_a_pick, counts_of
 from record import RECORDS, RUNS, recording
 from torch import Tensor
 from trainings import trained
@@ -23,6 +22,7 @@ from trainings import trained
 from ddncodec.data import TEST_SEEDS, VALIDATION_SEEDS, Faces
 from ddncodec.images import grid
 from ddncodec.metrics.distortion import psnr, squared_errors
+from ddncodec.metrics.features import face_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.network.base import Generator
 from ddncodec.network.paper.config import CHAIN_DROPOUT, SingleShotConfig, Stage
@@ -67,7 +67,7 @@ def main(steps: Annotated[int, typer.Option(help="Of 64 images, of each network.
     differs = (f"synthetic faces at 32×32, L = {FULL.levels}, {steps} steps of {train.batch} for each network instead "
                f"of days; PSNR and `fd64` instead of FID")
     faces = Faces(FULL.resolution)
-    test, others = faces.draw(TEST_SEEDS[:images]), features(faces.draw(VALIDATION_SEEDS[:images]))
+    test, others = faces.draw(TEST_SEEDS[:images]), face_features(faces.draw(VALIDATION_SEEDS[:images]))
     with recording("ablation", "Table 2", differs, out) as record:
         sheets: list[Any] = []
         for name, recipe in variants(train).items():
@@ -76,7 +76,7 @@ def main(steps: Annotated[int, typer.Option(help="Of 64 images, of each network.
             record.figures[name] = found | {"bits": recipe.network.bits}
             record.row(name, f"{found['psnr']:.2f} dB in {recipe.network.bits:g} bits, {found['bits_a_pick']:.2f} bits "
                              f"a pick; samples at a Fréchet distance of {found['frechet_distance']:.1f}")
-        record.row("other real images", f"Fréchet distance {frechet_distance(features(test), others):.1f}")
+        record.row("other real images", f"Fréchet distance {frechet_distance(face_features(test), others):.1f}")
         record.picture(grid(sheets, PICTURED), enlarged=2)
 
 
@@ -85,13 +85,12 @@ def measured(network: Generator, test: Tensor, others: Tensor) -> dict[str, Any]
     """PSNR of the reconstructed test images, use of the nodes, and samples' distance to the features of others."""
     drawn = [network.reconstruct(part) for part in torch.split(test, BATCH)]
     image, picks = torch.cat([part.image for part in drawn]), torch.cat([part.indices for part in drawn])
-    shares = torch.stack([torch.bincount(level, minlength=network.config.k) for level in picks.T]) / len(picks)
     numbers = torch.split(torch.arange(len(test)), BATCH)
     sampled = torch.cat([network.run(by_chance(part), len(part)).image for part in numbers])
     return {
         "psnr": round(psnr(fmean(squared_errors(to_pixels(test), to_pixels(image)))), 2),
-        "bits_a_pick": round((torch.special.entr(shares).sum(1) / np.log(2)).mean().item(), 2),
-        "frechet_distance": round(frechet_distance(features(sampled), others), 1),
+        "bits_a_pick": round(bits_a_pick(counts_of(picks, network.config.k)).mean().item(), 2),
+        "frechet_distance": round(frechet_distance(face_features(sampled), others), 1),
         "samples": to_pixels(sampled[:PICTURED]),
     }
 

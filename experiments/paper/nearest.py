@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from networks import features
 from record import RECORDS, RUNS, recording
 from torch import Tensor
 
 from ddncodec import sample
 from ddncodec.data import TEST_SEEDS, Faces
 from ddncodec.images import grid
+from ddncodec.metrics.features import face_features
 from ddncodec.pixels import to_pixels, to_tensor
 
 MODEL, SIDE, SAMPLES, NEAREST, READ = "paper-faces32", 32, 10, 3, 1_000
@@ -35,7 +35,7 @@ def main(images: Annotated[int, typer.Option(min=NEAREST, help="Training images 
         training = torch.cat([faces.images(range(first, min(first + READ, images)))
                               for first in range(0, images, READ)])
         columns = [to_pixels(drawn)]
-        for space, of in (("pixels", flat), ("features", features)):
+        for space, of in (("pixels", flat), ("features", face_features)):
             known = of(training)
             found = {name: torch.cdist(of(some), known)
                      for name, some in (("samples", drawn), ("unseen faces", unseen))}

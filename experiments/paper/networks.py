@@ -20,6 +20,7 @@ import torch
 import typer
 from digits import DIGITS, TEST, TRAIN
 from markers import filled, table
+from picks import bits_a_pick, counts_of, dead_nodes
 from record import RECORDS, ROOT, RUNS, recording
 from torch import Tensor
 from trainings import trained
@@ -31,7 +32,7 @@ from ddncodec.data.pictures import pictures
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, Pixels, fit, grid, write_picture
 from ddncodec.metrics.distortion import psnr, squared_errors
-from ddncodec.metrics.features import load_features
+from ddncodec.metrics.features import face_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.network.config import GeneratorConfig
 from ddncodec.network.paper.generator import PaperGenerator
@@ -128,20 +129,19 @@ def measured(codec: Codec, subject: Subject, images: int, more: int) -> dict[str
     test, counted = subject.test(images), subject.more(more)
     by_level = [psnr(fmean(errors)) for errors in level_errors(network, test)]
     picks = torch.cat([network.encode(part) for part in torch.split(counted, BATCH)])  # (N, L)
-    counts = torch.stack([torch.bincount(level, minlength=codec.k) for level in picks.T])  # (L, K)
-    shares = counts / len(picks)
-    entropy = torch.special.entr(shares).sum(1) / np.log(2)
+    counts = counts_of(picks, codec.k)
+    bits = bits_a_pick(counts)
     found = {
         "weights": codec.info.id.hex(), "images": len(test), "picks_counted_on": len(counted),
         "psnr_of_mean_error": round(by_level[-1], 2), "psnr_by_level": [round(value, 2) for value in by_level],
-        "bits_a_pick": round(entropy.mean().item(), 3), "bits_by_level": [round(bits, 2) for bits in entropy.tolist()],
-        "nodes": counts.numel(), "dead_nodes": int((counts == 0).sum()), "frechet_distance": {},
+        "bits_a_pick": round(bits.mean().item(), 3), "bits_by_level": [round(one, 2) for one in bits.tolist()],
+        "nodes": counts.numel(), "dead_nodes": dead_nodes(counts), "frechet_distance": {},
     }
     if subject.data is None:  # the features are of faces
         drawn = to_tensor(np.stack([one.pixels for one in sample(images, codec)]))
-        real = features(counted[:images])
-        found["frechet_distance"] = {"samples": round(frechet_distance(features(drawn), real), 1),
-                                     "other real images": round(frechet_distance(features(test), real), 1)}
+        real = face_features(counted[:images])
+        found["frechet_distance"] = {"samples": round(frechet_distance(face_features(drawn), real), 1),
+                                     "other real images": round(frechet_distance(face_features(test), real), 1)}
     return found
 
 
@@ -152,11 +152,6 @@ def level_errors(network: PaperGenerator, images: Tensor) -> list[list[float]]:
         for errors, block in zip(levels, network.blocks(GuidedSampler(part), len(part)), strict=True):
             errors.extend(squared_errors(to_pixels(part), to_pixels(network.shown(block.prediction))))
     return levels
-
-
-def features(images: Tensor) -> Tensor:
-    """What the project's Fréchet distance looks at."""
-    return torch.cat([load_features()(part) for part in torch.split(images, BATCH)])
 
 
 def principal(codec: Codec, subject: Subject, images: int, steps: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ddncodec.data import TEST_SEEDS, VALIDATION_SEEDS, Faces
 from ddncodec.generate import NO_PRIOR, OWN_PRIOR, prior_of
 from ddncodec.images import Pixels, grid
 from ddncodec.metrics.distortion import psnr, squared_errors
-from ddncodec.metrics.features import load_features
+from ddncodec.metrics.features import face_features
 from ddncodec.metrics.frechet import frechet_distance
 from ddncodec.pixels import to_pixels, to_tensor
 from ddncodec.priors.counting import cross_entropy
@@ -33,12 +33,6 @@ from ddncodec.samplers.streams import PerImageStreams
 
 MODELS = ("binddn", "k512")
 BATCH, COLUMNS = 100, 12
-
-
-@torch.no_grad()
-def features(pixels: Pixels) -> Tensor:
-    """What the feature network sees in 8-bit pictures: (N, D)."""
-    return torch.cat([load_features()(part) for part in torch.split(to_tensor(pixels), BATCH)])
 
 
 @torch.no_grad()
@@ -74,10 +68,11 @@ def main(
             codec = load_model(name, "cpu")
             faces = Faces(codec.resolution)
             real = to_pixels(faces.draw(TEST_SEEDS[:images]))
-            seen = features(real)
-            others = features(to_pixels(faces.draw(VALIDATION_SEEDS[:images])))
+            seen = face_features(to_tensor(real))
+            others = face_features(faces.draw(VALIDATION_SEEDS[:images]))
             drawn = {"uniform": samples(codec, images, NO_PRIOR), "odds": samples(codec, images, OWN_PRIOR)}
-            distances = {what: round(frechet_distance(features(pixels), seen), 2) for what, pixels in drawn.items()}
+            distances = {what: round(frechet_distance(face_features(to_tensor(pixels)), seen), 2)
+                         for what, pixels in drawn.items()}
             distances["other faces"] = round(frechet_distance(others, seen), 2)
 
             prior = prior_of(codec)

@@ -20,6 +20,7 @@ import torch
 import typer
 from digits import DIGITS, TEST, TRAIN
 from matplotlib.figure import Figure
+from picks import bits_a_pick, counts_of, dead_nodes
 from PIL import Image
 from recognised import classifier, labelled
 from record import RECORDS, RUNS, recording
@@ -62,8 +63,8 @@ def main(steps: Annotated[int, typer.Option(help="Of each training, 64 digits a 
                                          split_and_prune=split, chain_dropout=dropout), runs)
                 drawn = torch.cat([network.decode(part) for part in torch.split(random, 100)])[:, :1]
                 found: dict[str, Any] = {"frechet": frechet_distance(features(body, drawn), features(body, real)),
-                                         "usage": usage(encoded(network, real)),
-                                         "dead": dead(encoded(network, images))}
+                                         "usage": float(bits_a_pick(counts_of(encoded(network, real), K)).mean()),
+                                         "dead": dead_nodes(counts_of(encoded(network, images), K)) / (K * LEVELS)}
                 record.figures[name] = found
                 record.row(name, f"Fréchet distance {found['frechet']:.1f}, usage {found['usage']:.2f} bits, "
                                  f"dead {found['dead']:.0%}")
@@ -80,22 +81,6 @@ def on(switch: bool) -> str:
 def features(body: nn.Module, images: Tensor) -> Tensor:
     """The classifier's last feature maps, averaged over the image: (N, 1, R, R) → (N, C)."""
     return torch.cat([body(part).mean((2, 3)) for part in torch.split(images, 500)])
-
-
-def usage(latents: Tensor) -> float:
-    """Entropy of the picks (N, L) in bits a level, averaged over the levels."""
-    share = counts(latents) / len(latents)
-    return float(torch.special.entr(share).sum(1).mean() / np.log(2))
-
-
-def dead(latents: Tensor) -> float:
-    """The share of nodes that no image picks."""
-    return float((counts(latents) == 0).float().mean())
-
-
-def counts(latents: Tensor) -> Tensor:
-    """How often each node was picked, (L, K)."""
-    return torch.stack([torch.bincount(level, minlength=K) for level in latents.T])
 
 
 def sheet(images: Tensor) -> Pixels:

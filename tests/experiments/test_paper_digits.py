@@ -100,11 +100,12 @@ def test_the_ablation_compares_four_trainings_and_does_none_twice(
 
 
 def test_usage_is_the_entropy_of_the_picks_and_dead_nodes_are_those_never_picked() -> None:
-    import split_and_prune_ablation as ablation
+    from picks import bits_a_pick, counts_of, dead_nodes
 
     latents = torch.stack([torch.arange(8), torch.zeros(8, dtype=torch.int64)], 1)  # all nodes alike, one alone
-    assert ablation.usage(latents) == pytest.approx(3 / 2)
-    assert ablation.dead(latents) == 7 / 16
+    counts = counts_of(latents, 8)
+    assert bits_a_pick(counts).mean().item() == pytest.approx(3 / 2)
+    assert dead_nodes(counts) / counts.numel() == 7 / 16
 
 
 def test_a_latent_has_the_commonest_label_of_the_deepest_node_that_has_any() -> None:
