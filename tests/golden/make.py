@@ -35,6 +35,8 @@ NETWORKS: dict[str, GeneratorConfig] = {
                                     width=16, segments=(8, 12, 12), block_bits=12),
     "k2-refined": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
                                   width=16, segments=(24, 36, 36), block_bits=12, refiner=(8, 12)),
+    "k2-growing": PrincipalConfig(k=2, resolution=16, axes=60, coded_axes=40, depth=5, frequencies=(100, 30, 20),
+                                  width=16, segments=(24, 36, 36), block_bits=12, refiner=(8, 12), first_block=1),
     "k12-single-shot": SingleShotConfig.default(12, 24, 16, channels=8),
     "k5-unleaked": replace(SingleShotConfig.default(5, 8, 16, channels=8), leak=0, learning_residual=False),
     "k6-recurrent": RecurrentConfig(k=6, levels=12, resolution=16, leak=1, chain_dropout=0.05, widths=(8, 8)),

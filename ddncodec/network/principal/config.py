@@ -35,8 +35,12 @@ class PrincipalConfig:
     axes: principal axes that a prediction has; the first `coded_axes` of them can be split, `depth` times each.
     frequencies: for each of three principal colours, how many of its lowest frequencies the axes are made of.
     width: of the heads. segments: levels between one head and the next.
-    block_bits: splits whose order is decided at once, a multiple of log2 K. refiner: widths of the convolutions
-    that draw what the picks imply, from half of the resolution on down; none in the oldest checkpoints.
+    block_bits: splits whose order is decided at once, a multiple of log2 K. A block splits an axis once at most.
+    first_block: splits of the first block; those that follow are as long as all before them, until they reach
+    block_bits. Short first blocks let the first bits go where an image needs them most, several to one axis. 0 in
+    the oldest checkpoints, whose first block is as long as any.
+    refiner: widths of the convolutions that draw what the picks imply, from half of the resolution on down; none in
+    the oldest checkpoints.
 
     Raises BadCheckpoint when the fields do not describe a network.
     """
@@ -56,6 +60,7 @@ class PrincipalConfig:
     segments: tuple[int, ...]
     block_bits: int
     refiner: tuple[int, ...] = ()
+    first_block: int = 0
 
     def __post_init__(self) -> None:
         require(power_of_two(self.k) and 2 <= self.k <= MAX_K,
@@ -71,6 +76,8 @@ class PrincipalConfig:
                  "a segment has at least one level")
         require(self.level_bits <= self.block_bits <= self.coded_axes and self.block_bits % self.level_bits == 0,
                  f"a block's bits must be a multiple of {self.level_bits}, at most the coded axes")
+        require(0 <= self.first_block <= self.block_bits and self.first_block % self.level_bits == 0,
+                 f"the first block's bits must be a multiple of {self.level_bits}, at most {self.block_bits}")
         require(all(1 <= width <= MAX_WIDTH for width in self.refiner) and
                  self.resolution % 2 ** len(self.refiner) == 0,
                  f"a refiner has widths of 1 to {MAX_WIDTH}, and halves the resolution for each")
@@ -80,6 +87,10 @@ class PrincipalConfig:
     def level_bits(self) -> int:
         """log2 K: splits, and so bits, of one level."""
         return self.k.bit_length() - 1
+
+    def block(self, start: int) -> int:
+        """Bits of the block that begins at bit `start` of the stream, where its segment has room for it."""
+        return min(max(start, self.first_block), self.block_bits) if self.first_block else self.block_bits
 
     @property
     def levels(self) -> int:
@@ -97,8 +108,12 @@ class PrincipalConfig:
         return (self.resolution,) * self.levels
 
     @classmethod
-    def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640) -> PrincipalConfig:
-        """A layout for any L, resolution and power of two K: the first segment half as long as the others."""
+    def default(cls, k: int, levels: int, resolution: int = 64, *, width: int = 640, first_block: int | None = None
+                ) -> PrincipalConfig:
+        """A layout for any L, resolution and power of two K: the first segment half as long as the others.
+
+        The first block is a single level, unless `first_block` says how many bits it has.
+        """
         require(power_of_two(k) and k >= 2, f"k must be a power of two, not {k}")
         require_resolution(resolution)
         require_levels(levels, resolution)
@@ -113,12 +128,14 @@ class PrincipalConfig:
         edges = sorted({0, *ends, levels})
         return cls(k=k, resolution=resolution, axes=axes, coded_axes=coded, depth=8, frequencies=frequencies,
                    width=width, segments=tuple(after - before for before, after in pairwise(edges)),
-                   block_bits=block * level_bits, refiner=REFINER[: resolution.bit_length() - 1])
+                   block_bits=block * level_bits, refiner=REFINER[: resolution.bit_length() - 1],
+                   first_block=level_bits if first_block is None else first_block)
 
     def to_json(self) -> str:
         fields = {"generator": self.generator} | asdict(self)
-        if not self.refiner:
-            del fields["refiner"]  # as checkpoints wrote it that know none: their ids are made of this text
+        for name in ("refiner", "first_block"):
+            if not fields[name]:
+                del fields[name]  # as checkpoints wrote it that know none: their ids are made of this text
         return to_json(fields)
 
     @property

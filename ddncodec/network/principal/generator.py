@@ -133,9 +133,12 @@ class PrincipalGenerator(Generator):
                 left: int) -> Iterator[Splits]:
         """The blocks of one segment, of whose bits at most `left` are split; `cells` follow."""
         bits = self.config.segments[segment] * self.config.level_bits
-        for start in range(0, min(bits, left), self.config.block_bits):
+        before_segment = sum(self.config.segments[:segment]) * self.config.level_bits
+        start = 0
+        while start < min(bits, left):
             # The order is the whole block's, also where a shorter stream ends inside of it.
-            axes, leaves = cells.best(min(self.config.block_bits, bits - start))
+            count = min(self.config.block(before_segment + start), bits - start)
+            axes, leaves = cells.best(count)
             axes, leaves = axes[:, : left - start], leaves[:, : left - start]
             taken = scale.gather(1, axes)
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
@@ -149,6 +152,7 @@ class PrincipalGenerator(Generator):
             before, prediction = prediction, prediction.scatter_add(1, axes, step)
             cells.split(axes, picks)
             yield Splits(axes, leaves, taken, shift, picks, before, prediction)
+            start += count
 
     @property
     def cells(self) -> CellTable:

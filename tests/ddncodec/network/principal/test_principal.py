@@ -19,13 +19,14 @@ from ddncodec.network.principal.heads import Head
 from ddncodec.network.principal.start import couple, fit_axes, fit_head, start
 from ddncodec.network.principal.trees import Cells, SplitTrees
 from ddncodec.network.registry import build, config_from_json
+from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
 from ddncodec.weights import FORMAT, load_network, read_info
 
 SMALL = PrincipalConfig(k=2, resolution=16, axes=40, coded_axes=24, depth=5, frequencies=(60, 20, 10), width=16,
                         segments=(12, 18, 30), block_bits=12)
-CONFIGS = [replace(SMALL, refiner=(8, 12)), replace(SMALL, k=8, segments=(4, 6, 10)),
-           replace(SMALL, k=64, segments=(2, 3, 5))]
+CONFIGS = [replace(SMALL, refiner=(8, 12), first_block=1), replace(SMALL, k=8, segments=(4, 6, 10)),
+           replace(SMALL, k=64, segments=(2, 3, 5), first_block=6)]
 
 
 def faces(count: int, side: int = 16) -> Tensor:
@@ -70,7 +71,7 @@ def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(networ
 def test_a_prefix_of_the_picks_decodes_and_more_picks_decode_better(network: PrincipalGenerator) -> None:
     images, levels = faces(1700)[1500:], network.config.levels
     indices = network.reconstruct(images).indices
-    parts = [max(1, levels * part // 5) for part in range(1, 6)]
+    parts = [max(1, levels * part // 5) for part in range(6)]
     errors = [(network.decode(indices[:, :part]) - images).square().mean().item() for part in parts]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < errors[0] / 4
@@ -202,11 +203,36 @@ def test_default_layouts_hold_what_was_asked_for(k: int, resolution: int) -> Non
         assert config_from_json(config.to_json()) == config
 
 
+def test_blocks_grow_from_the_first_to_the_longest_and_end_with_their_segment() -> None:
+    def blocks(first_block: int) -> list[int]:
+        network = PrincipalGenerator(replace(SMALL, first_block=first_block))
+        return [splits.axes.shape[1] for splits in network.splits(ReplaySampler(torch.zeros(1, 60).long()), 1)]
+
+    assert blocks(0) == [12, 12, 6, 12, 12, 6]
+    assert blocks(1) == [1, 1, 2, 4, 4, 12, 6, 12, 12, 6]
+    assert blocks(5) == [5, 5, 2, 12, 6, 12, 12, 6]
+
+
+def test_short_first_blocks_bring_an_untypical_image_near_in_few_bits() -> None:
+    """An image far out along the first axis: its first bits must not go to all axes alike, one each."""
+    errors = []
+    for first_block in (0, 1):
+        torch.manual_seed(0)
+        network = PrincipalGenerator(replace(SMALL, first_block=first_block))
+        start(network, iter([faces(1500)]), 0)
+        network.requires_grad_(False)
+        images = faces(1700)[1500:]
+        far = images[network.target(images)[:, 0].abs().argsort(descending=True)[:20]]
+        errors.append((network.reconstruct(far, 8).image - far).square().mean().item())
+    assert errors[1] < 0.9 * errors[0]
+
+
 @pytest.mark.parametrize("change", [
     {"k": 3}, {"k": 1}, {"k": 2**17}, {"resolution": 20}, {"axes": 91}, {"axes": 0}, {"coded_axes": 41}, {"depth": 0},
     {"refiner": (0,)}, {"refiner": (8,) * 5}, {"refiner": (5_000,)},
     {"depth": 17}, {"frequencies": (60, 20)}, {"frequencies": (60, 20, 257)}, {"width": 0}, {"segments": ()},
     {"segments": (5, 0)}, {"block_bits": 25}, {"block_bits": 0}, {"segments": (70_000,)}, {"k": 4, "block_bits": 11},
+    {"first_block": 13}, {"first_block": -1}, {"k": 4, "first_block": 3},
 ])
 def test_configurations_that_are_none_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(BadCheckpoint):
