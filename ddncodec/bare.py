@@ -9,7 +9,7 @@ import math
 from ddncodec.container import Stream
 from ddncodec.errors import BadMagic, PayloadLength, TooFewBytes, Truncated
 from ddncodec.latent import MAX_K, MAX_LEVELS, Latent, packed_bits
-from ddncodec.sizes import longest
+from ddncodec.sizes import kept, longest
 
 MAX_BARE = 2 + -(-packed_bits(MAX_K, MAX_LEVELS) // 8)
 MAX_TEXT = MAX_BARE * 4 // 3 + 64  # characters, with white space around them
@@ -86,14 +86,10 @@ def cut(data: bytes, k: int, levels: int | None = None, max_bytes: int | None = 
         TooFewBytes: max_bytes do not hold one level.
         DdnError: As `from_bytes`.
     """
-    if levels is not None and levels < 1:
-        raise ValueError(f"levels must be above 0, not {levels}")
     data = _binary(data)
     latent = from_bytes(data, k, 1, bytes(4)).latent
-    kept = min(levels or latent.levels, latent.levels)
-    if max_bytes is not None:
-        kept = longest(lambda count: size(k, count), kept, max_bytes)
-    return data[:1] + to_bytes(Stream(latent.prefix(kept), 1, 1, bytes(4)))[1:]
+    shorter = latent.prefix(kept(lambda count: size(k, count), latent.levels, levels, max_bytes))
+    return data[:1] + to_bytes(Stream(shorter, 1, 1, bytes(4)))[1:]
 
 
 def to_text(data: bytes) -> str:

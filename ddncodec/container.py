@@ -20,7 +20,7 @@ from ddncodec.errors import (
     UnknownVersion,
 )
 from ddncodec.latent import MAX_K, MAX_LEVELS, Latent, check_payload, cut_payload, payload_bytes
-from ddncodec.sizes import SizeOf, longest
+from ddncodec.sizes import SizeOf, kept
 
 MAGIC = b"\xdd\x4e"
 VERSION = 1
@@ -174,18 +174,14 @@ def cut(data: bytes, levels: int | None = None, max_bytes: int | None = None) ->
         >>> short == ddncodec.cut(data, levels=352) == ddncodec.encode(np.zeros((64, 64), np.uint8), levels=352)
         True
     """
-    if levels is not None and levels < 1:
-        raise ValueError(f"levels must be above 0, not {levels}")
     header = _read_header(data)
     _require_whole(data, header)
     if header.metadata is not None:
         _unpack_metadata(header.metadata)  # which may be refused
     payload = data[header.payload : -_CRC_BYTES]
     check_payload(payload, header.k, header.levels)
-    kept = min(levels or header.levels, header.levels)
-    if max_bytes is not None:
-        kept = longest(_sizes(header), kept, max_bytes)
-    return _assemble(header._replace(levels=kept), cut_payload(payload, header.k, header.levels, kept))
+    count = kept(_sizes(header), header.levels, levels, max_bytes)
+    return _assemble(header._replace(levels=count), cut_payload(payload, header.k, header.levels, count))
 
 
 class _Header(NamedTuple):

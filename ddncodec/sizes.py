@@ -33,6 +33,28 @@ def longest(size_of: SizeOf, levels: int, max_bytes: int) -> int:
     return fitting
 
 
+def kept(size_of: SizeOf, available: int, levels: int | None, max_bytes: int | None) -> int:
+    """The number of levels of a stream that is cut.
+
+    Args:
+        size_of: Bytes of so many levels.
+        available: How many levels there are, 1 or more.
+        levels: How many it has at most, 1 or more; None: all.
+        max_bytes: What it is to fit into; None: anything.
+
+    Returns:
+        1 to `available`.
+
+    Raises:
+        ValueError: levels is below 1.
+        TooFewBytes: Not even one level fits.
+    """
+    if levels is not None and levels < 1:
+        raise ValueError(f"levels must be above 0, not {levels}")
+    most = min(levels or available, available)
+    return most if max_bytes is None else longest(size_of, most, max_bytes)
+
+
 def ladder(size_of: SizeOf, levels: int) -> Iterator[int]:
     """The longest prefix of each size, from the shortest on: what `longest` gives as its bytes grow, up to all levels.
 
