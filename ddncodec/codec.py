@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddncodec import zoo
 from ddncodec.container import Stream
+from ddncodec.decoding import StreamDecoder
 from ddncodec.errors import UnknownWeights, memory_errors
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.inputs import AnyImage, pixels_of_batch
@@ -38,7 +39,7 @@ class Near(NamedTuple):
     pixels: Pixels | None = None
 
 
-class Codec:
+class Codec(StreamDecoder):
     """A network that encodes images to latents and decodes them; `load_model` makes one.
 
     An image is a NumPy array of uint8 (H×W×3, H×W grey, or H×W×4, RGBA, seen over white), a PIL image of any mode, or
@@ -199,17 +200,6 @@ class Codec:
 
     @memory_errors()
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
-        """The images of latents.
-
-        Args:
-            latents: N of this network, each whole or a prefix.
-
-        Returns:
-            N images, R×R×3, uint8.
-
-        Raises:
-            UnknownWeights: A latent has another K, or more levels than the network.
-        """
         return list(to_pixels(self._decode(latents)))
 
     def decode_tensor(self, latents: Sequence[Latent]) -> Tensor:
@@ -259,52 +249,6 @@ class Codec:
         """
         height, width = picture.size
         return Stream(latent, width, height, self.info.id, picture.icc, comment)
-
-    def to_pictures(self, streams: Sequence[Stream], levels: int | None = None) -> list[Picture]:
-        """The pictures of streams, at the sizes and in the profiles of their originals.
-
-        Args:
-            streams: Made with these weights.
-            levels: How many levels to decode, where a stream has more, 1 or more; None: all.
-
-        Returns:
-            A picture for each stream.
-
-        Raises:
-            UnknownWeights: A stream was made with other weights.
-        """
-        return [self.to_picture(*pair) for pair in zip(streams, self.decode_streams(streams, levels), strict=True)]
-
-    def decode_streams(self, streams: Sequence[Stream], levels: int | None = None) -> list[Pixels]:
-        """The images of streams at the network's resolution, which `to_picture` enlarges one by one.
-
-        Args:
-            streams: As in `to_pictures`.
-            levels: As in `to_pictures`.
-
-        Returns:
-            An image for each stream, R×R×3, uint8.
-
-        Raises:
-            UnknownWeights: As in `to_pictures`.
-        """
-        for stream in streams:
-            self.info.check(stream)
-        return self.decode_batch([stream.latent if levels is None else
-                                  stream.latent.prefix(min(levels, stream.latent.levels)) for stream in streams])
-
-    @staticmethod
-    def to_picture(stream: Stream, pixels: Pixels) -> Picture:
-        """The picture of a stream at the size and in the profile of its original.
-
-        Args:
-            stream: Says both.
-            pixels: Its image as `decode_streams` gives it.
-
-        Returns:
-            The picture.
-        """
-        return Picture(fit(pixels, (stream.height, stream.width)), stream.icc)
 
 
 def load_model(name_or_path: str | PathLike[str] = zoo.DEFAULT, device: str = "auto") -> Codec:

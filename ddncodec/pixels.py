@@ -19,8 +19,12 @@ def to_tensor(pixels: Pixels) -> Tensor:
 
 def to_pixels(images: Tensor) -> Pixels:
     """Inverse of `to_tensor`, after clipping and rounding. Raises BadCheckpoint as `require_finite` does."""
-    pixels = ((require_finite(images).float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return rounded(require_finite(images)).cpu().numpy()
+
+
+def rounded(images: Tensor) -> Tensor:
+    """(B, 3, H, W) in [−1, 1], or beyond → uint8 (B, H, W, 3), clipped."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def require_finite(images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddncodec import bare
 from ddncodec.container import Stream
@@ -88,6 +88,24 @@ def read_info(path: Path) -> WeightsInfo:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return WeightsInfo(path, marks[1], config, digest.digest()[:ID_BYTES])
+
+
+class Place(NamedTuple):
+    """Where a tensor's values are in a weights file, in bytes from its beginning."""
+
+    shape: list[int]
+    offset: int
+    length: int
+
+
+def tensor_places(path: Path) -> dict[str, Place]:
+    """Where the half-precision tensors of a weights file are, by name; the file is one that `read_info` has read."""
+    with open_input(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return {name: Place(entry["shape"], 8 + size + entry["data_offsets"][0],
+                        entry["data_offsets"][1] - entry["data_offsets"][0])
+            for name, entry in header.items() if entry.get("dtype") == "F16"}
 
 
 def save_network(path: Path, network: Generator, name: str) -> None:

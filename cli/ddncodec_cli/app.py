@@ -18,6 +18,7 @@ from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
 from ddncodec_cli.encode import encode
 from ddncodec_cli.eval import evaluate
+from ddncodec_cli.export import export
 from ddncodec_cli.guide import guide
 from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, cut, info, verify, sample, guide, train, prior):
+for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")

@@ -13,14 +13,15 @@ import typer
 
 from ddncodec_cli import options
 from ddncodec_cli.jobs import (
+    BATCH,
     Failures,
     Job,
     Outputs,
+    decoder_of,
     destination,
     halved,
     image_format,
     in_batches,
-    lazy_codec,
     made,
     plan,
     require_free,
@@ -28,8 +29,8 @@ from ddncodec_cli.jobs import (
 from ddncodec_cli.weights import read_stream, require_model, weights_of
 
 if TYPE_CHECKING:
-    from ddncodec.codec import Codec
     from ddncodec.container import Stream
+    from ddncodec.decoding import StreamDecoder
 
 
 def decode(
@@ -62,8 +63,8 @@ def decode(
     kind = image_format(output_file)
 
     @functools.cache
-    def codec(weights_id: bytes) -> Codec:
-        return lazy_codec(lambda: weights_of(weights_id, model), device)()
+    def decoder(weights_id: bytes) -> StreamDecoder:
+        return decoder_of(weights_of(weights_id, model), device, many=len(jobs) > BATCH)
 
     def work(part: Sequence[Job]) -> None:
         by_weights: dict[bytes, dict[Job, Stream]] = defaultdict(dict)
@@ -71,10 +72,10 @@ def decode(
             with failures.guard(job.source):
                 require_free(job.target, force)
                 stream = read_stream(job.source, of, partial)
-                codec(stream.weights_id).info.check(stream)
+                decoder(stream.weights_id).info.check(stream)
                 by_weights[stream.weights_id][job] = stream
         for weights_id, streams in by_weights.items():
-            ours = codec(weights_id)
+            ours = decoder(weights_id)
             images = halved(list(streams.values()), functools.partial(ours.decode_streams, levels=levels))
             with Outputs(force, failures.guard) as outputs:
                 for (job, stream), pixels in zip(streams.items(), images, strict=True):

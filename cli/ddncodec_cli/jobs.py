@@ -32,6 +32,7 @@ from ddncodec.listing import list_files
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
+    from ddncodec.decoding import StreamDecoder
     from ddncodec.images import Picture
     from ddncodec.weights import WeightsInfo
 
@@ -338,6 +339,18 @@ def made(result: R | DdnError) -> R:
     if isinstance(result, DdnError):
         raise result
     return result
+
+
+def decoder_of(info: WeightsInfo, device: str, many: bool) -> StreamDecoder:
+    """What decodes streams of these weights: their exported decoder, which needs no torch, or else their codec.
+
+    many: decode fast, rather than begin fast. Raises BadCheckpoint, BadParameter.
+    """
+    from ddncodec.exported import exported
+
+    if device in ("auto", "cpu") and (decoder := exported(info, many)):
+        return decoder
+    return lazy_codec(lambda: info, device)()
 
 
 def lazy_codec(find: Callable[[], WeightsInfo], device: str) -> Callable[[], Codec]:

@@ -125,6 +125,18 @@ class Generator(nn.Module):
         """
         return self.run(ReplaySampler(indices), len(indices), indices.shape[1], condition).image
 
+    def replay(self, indices: Tensor, levels: Tensor) -> Tensor:
+        """`decode` for latents of different lengths, by operations that do not depend on them: what is exported.
+
+        Args:
+            indices: (B, L) int64, each below K; what stands behind an image's levels does not matter.
+            levels: (B,) int64, 1 to L, how many each image has.
+
+        Returns:
+            (B, 3, R, R) in [−1, 1].
+        """
+        raise NotImplementedError
+
     @torch.no_grad()
     def reconstruct(self, images: Tensor, levels: int | None = None, effort: int = GREEDY,
                     condition: Tensor | None = None) -> Drawn:

@@ -21,6 +21,6 @@ class ReplaySampler:
 
     def choose(self, proposals: Proposals) -> Choice:
         start, levels = self._next, proposals.shape.levels
-        self._next += levels
+        self._next = start + levels  # not in place: in a trace a size is a tensor
         picks = self._indices[:, start : self._next]
         return Choice(picks if self._then is None else self._then.draw(proposals, picks))

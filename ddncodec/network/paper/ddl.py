@@ -155,9 +155,9 @@ class DiscreteDistributionLayers(nn.Module):
         """
         with in_float32(prediction):
             n = self.levels if levels is None else levels
-            scale = prediction.new_ones(len(prediction), n) if scale is None else scale[:, :n]
+            scale = prediction.new_ones(prediction.shape[0], n) if scale is None else scale[:, :n]
             base = prediction if self.learning_residual else torch.zeros_like(prediction)
-            cells = torch.arange(n, device=base.device).expand(len(base), -1) if cells is None else cells[:, :n]
+            cells = torch.arange(n, device=base.device).expand(base.shape[0], -1) if cells is None else cells[:, :n]
             proposals = NodeProposals(features, self.nodes[:n, :, :IMAGE_CHANNELS], scale, base, cells)
             choice = sampler.choose(proposals)
             picked = self.picked(choice.indices) * scale[:, :, None, None]  # (B, n, 3 + leak, C)

@@ -73,8 +73,8 @@ class ConvFeatures:
 
     def render(self, weights: Tensor) -> Tensor:
         # Expanded: a product that broadcasts copies the pixels, at several times the cost.
-        weights = weights.expand(len(self._pixels), -1, -1)
-        drawn = (self._pixels @ weights.mT).view(len(weights), *self._side, weights.shape[1])
+        weights = weights.expand(self._pixels.shape[0], -1, -1)
+        drawn = (self._pixels @ weights.transpose(1, 2)).view(weights.shape[0], *self._side, weights.shape[1])
         return drawn.permute(0, 3, 1, 2)
 
 

@@ -16,6 +16,7 @@ from ddncodec.network.paper.split_and_prune import split_and_prune
 from ddncodec.pixels import downsample
 from ddncodec.samplers.guided import GuidedSampler, chain_dropout
 from ddncodec.samplers.protocol import Sampler, Shape
+from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
 
 
@@ -76,6 +77,13 @@ class PaperGenerator(Generator):
             if block.picks is not None:
                 indices.append(block.picks.choice.indices)
         return Drawn(self.shown(image), torch.cat(indices, 1))
+
+    def replay(self, indices: Tensor, levels: Tensor) -> Tensor:
+        batch, side = indices.shape[0], self.config.resolution
+        image = self.start_outputs.new_zeros(batch, IMAGE_CHANNELS, side, side)
+        for level, block in enumerate(self.blocks(ReplaySampler(indices), batch)):
+            image = torch.where((levels > level)[:, None, None, None], self.shown(block.prediction), image)
+        return image
 
     def shown(self, prediction: Tensor) -> Tensor:
         """A prediction (B, 3, r, r) of any level as the image that a reader is shown, (B, 3, R, R) in [−1, 1]."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ddncodec.network.cosines import cosine_matrix, rising_frequencies
 
@@ -43,14 +44,14 @@ class PrincipalAxes(nn.Module):
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """Inverse of `analyse` for images that the axes span: (B, axes) → (B, 3, R, R)."""
-        return self.image(coefficients @ self.basis.T)
+        return self.image(functional.linear(coefficients, self.basis))
 
     def image(self, waves: Tensor) -> Tensor:
         """Inverse of `waves`: (B, sum of frequencies) → (B, 3, R, R)."""
-        planes = waves.new_zeros(len(waves), COLOURS, self.resolution**2)
-        for colour, values in enumerate(torch.split(waves, list(self.frequencies), 1)):
-            planes[:, colour, self.order[: values.shape[1]]] = values
-        planes = self.cosines.T @ planes.view(-1, COLOURS, self.resolution, self.resolution) @ self.cosines
+        rows = [functional.pad(kept, (0, self.resolution**2 - kept.shape[1]))[:, self.order.argsort()]
+                for kept in torch.split(waves, list(self.frequencies), 1)]
+        planes = torch.stack(rows, 1).view(-1, COLOURS, self.resolution, self.resolution)
+        planes = self.cosines.T @ planes @ self.cosines
         image: Tensor = self.mean + torch.einsum("dc,bdhw->bchw", self.colours, planes)
         return image
 

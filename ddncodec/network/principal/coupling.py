@@ -150,7 +150,7 @@ class Codebook(nn.Module):
 def level_indices(picks: Tensor, bits: int) -> Tensor:
     """The indices of levels of so many splits each: picks (B, m) → (B, m / bits)."""
     powers = 2 ** torch.arange(bits - 1, -1, -1, device=picks.device)
-    return (picks.view(len(picks), -1, bits) * powers).sum(2)
+    return (picks.view(picks.shape[0], -1, bits) * powers).sum(2)
 
 
 def split_picks(indices: Tensor, bits: int) -> Tensor:

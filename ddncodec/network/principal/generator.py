@@ -29,6 +29,7 @@ from ddncodec.network.principal.trees import Cells, SplitTrees
 from ddncodec.samplers.conditional import Expectation
 from ddncodec.samplers.guided import GuidedSampler
 from ddncodec.samplers.protocol import Sampler
+from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
 
 REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner beside all, and of that the shorter streams
@@ -39,7 +40,7 @@ class Splits:
     """Some splits of a pass, in the order of the stream, on B images.
 
     axes, leaves: (B, m). scale: (B, m), what the path multiplies the steps by. shift: (B, m), what
-    the coupling multiplies the dither by. picks: (B, m), 0 or 1.
+    the coupling multiplies the dither by. picks: (B, m), 0 or 1. step: (B, m), what they add to the prediction.
     before, after: predictions (B, axes of the spectrum) around them.
     """
 
@@ -48,6 +49,7 @@ class Splits:
     scale: Tensor
     shift: Tensor
     picks: Tensor
+    step: Tensor
     before: Tensor
     after: Tensor
 
@@ -111,7 +113,7 @@ class PrincipalGenerator(Generator):
     def correct(self, segment: int, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """The prediction with what it implies before a segment, and the scale of each coded axis's steps there."""
         if segment == 0:
-            return prediction, prediction.new_ones(len(prediction), self.config.coded_axes)
+            return prediction, torch.ones_like(self.seen(prediction))
         mean, log_scale = self.through(self.heads[segment - 1], self.seen(prediction))
         return prediction + self.deviation[segment] * mean.float(), log_scale.float().exp()
 
@@ -143,7 +145,8 @@ class PrincipalGenerator(Generator):
             taken = scale.gather(1, axes)
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
             dither = self.trees.dither[axes, leaves] * taken
-            coupling = self.coupling if dither.any() else None
+            # Where no split is coupled the plain way is faster, but an exported network must not depend on that.
+            coupling = self.coupling if self._coupled and (torch.onnx.is_in_onnx_export() or dither.any()) else None
             cell = axes * self.trees.gain.shape[1] + leaves
             proposals = SplitProposals(segment, axes, cell, prediction, steps, dither, coupling, self.spectrum,
                                        self.config.level_bits)
@@ -151,7 +154,7 @@ class PrincipalGenerator(Generator):
             step, shift = (part[:, 0] for part in proposals.taken(picks[:, None]))
             before, prediction = prediction, prediction.scatter_add(1, axes, step)
             cells.split(axes, picks)
-            yield Splits(axes, leaves, taken, shift, picks, before, prediction)
+            yield Splits(axes, leaves, taken, shift, picks, step, before, prediction)
             start += count
 
     @property
@@ -173,10 +176,34 @@ class PrincipalGenerator(Generator):
         picks = []
         for splits in self.splits(sampler, batch, levels):
             picks.append(splits.picks)
-        image = self.spectrum.synthesise(self._implied(splits.after, self.config.levels if levels is None else levels))
+        image = self.draw(self._implied(splits.after, self.config.levels if levels is None else levels))
+        return Drawn(image, level_indices(torch.cat(picks, 1), self.config.level_bits))
+
+    def draw(self, prediction: Tensor) -> Tensor:
+        """The refined image of a finished prediction: (B, axes) → (B, 3, R, R) in [−1, 1]."""
+        image = self.spectrum.synthesise(prediction)
         if self.refiner is not None:
             image = self.refiner(image)
-        return Drawn(image.clamp(-1, 1), level_indices(torch.cat(picks, 1), self.config.level_bits))
+        return image.clamp(-1, 1)
+
+    def replay(self, indices: Tensor, levels: Tensor) -> Tensor:
+        bits = levels * self.config.level_bits
+        sampler = ReplaySampler(indices)
+        prediction = self.deviation.new_zeros(indices.shape[0], self.config.axes)
+        cells = Cells(self.trees, indices.shape[0])
+        start = before = 0  # of the next block, and of the segment before the next one, in bits
+        for segment, segment_levels in enumerate(self.config.segments):
+            # The head behind an image's last level is the last that it has.
+            corrected, scale = self.correct(segment, prediction)
+            prediction = torch.where((bits > before)[:, None], corrected, prediction)
+            before, left = start, segment_levels * self.config.level_bits
+            for splits in self.segment(sampler, segment, prediction, scale, cells, left):
+                numbers = torch.arange(start, start + splits.axes.shape[1], device=bits.device)
+                step = splits.step * (numbers < bits[:, None])
+                prediction = prediction.scatter_add(1, splits.axes, step)
+                start = start + splits.axes.shape[1]  # not in place: in a trace a size is a tensor
+        implied, _ = self.correct(len(self.config.segments), prediction)
+        return self.draw(torch.where((bits > before)[:, None], implied, prediction))
 
     def expectation(self, objectives: Sequence[Objective], typical: float) -> Expectation | None:
         return GaussianExpectation.of(self.spectrum, self.deviation, objectives, typical)

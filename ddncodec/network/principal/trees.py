@@ -6,6 +6,7 @@ A tree's nodes are numbered as in a heap: the children of leaf i are 2i + 1 and 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +37,9 @@ class SplitTrees(nn.Module):
         An encoder and a decoder must agree on the order on any machine, and so no rounding may enter it.
         """
         axes = len(self.gain)
-        bits = self.gain.half().view(torch.int16).int()  # of non-negative floats: in the order of their values
+        # The bits of non-negative floats are in the order of their values. By NumPy: an exported network knows no such
+        # cast, and so has the keys as a constant.
+        bits = torch.from_numpy(self.gain.half().cpu().numpy().view(np.int16)).int().to(self.gain.device)
         return bits * axes + torch.arange(axes - 1, -1, -1, device=bits.device, dtype=torch.int32)[:, None]
 
 
