@@ -51,7 +51,7 @@ Begin = Callable[[str, int], Advance]  # of a part of so many images; returns wh
 class Settings:
     """budgets: bytes of whole files, or of bare streams. peers: names. curve_images: how many have every level's PSNR.
 
-    inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
+    every_effort: not the highest alone. inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
     """
 
     budgets: tuple[int, ...] = BUDGETS
@@ -60,6 +60,7 @@ class Settings:
     inception: Path | None = None
     lpips: Path | None = None
     bare: bool = False
+    every_effort: bool = True
 
 
 class Evaluation:
@@ -82,7 +83,8 @@ class Evaluation:
         codec, images = self._codec, self._images
         model = provenance.checkpoint(codec.info)
         parts: list[Json] = []
-        for effort in range(GREEDY, codec.network.max_effort + 1):
+        highest = codec.network.max_effort
+        for effort in range(GREEDY if self._settings.every_effort else highest, highest + 1):
             def ours(advance: Advance, effort: int = effort) -> Json:
                 return self._ours(effort, advance)
             of = {"weights": model["sha256"]} | ({"bare": True} if self._settings.bare else {})

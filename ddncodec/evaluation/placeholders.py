@@ -188,6 +188,7 @@ def from_bc1(code: bytes, side: int) -> Pixels:
 # the tables, width and height, a byte each.
 QUALITIES = 95
 SUBSAMPLINGS = (2, 0)  # as Pillow numbers them: 4:2:0, and 4:4:4, whose blocks are smaller
+TABLES = QUALITIES * len(SUBSAMPLINGS)
 TOLD = 3  # bytes
 
 
@@ -200,8 +201,13 @@ def shared_jpeg(subsampling: int, image: Pixels, step: int) -> bytes:
 
 def from_shared_jpeg(code: bytes) -> Pixels:
     """The picture, by the header that any picture of its size and tables has."""
-    header = _plain_jpeg(np.zeros((code[2], code[1], 3), np.uint8), code[0])
-    return opened(header[: _scan_at(header)] + code[TOLD:] + b"\xff\xd9")
+    return opened(known_header(code[0], code[1], code[2]) + code[TOLD:] + b"\xff\xd9")
+
+
+def known_header(tables: int, width: int, height: int | None = None) -> bytes:
+    """All that is before the scan of a file of that size, or that square, with the tables of that number."""
+    file = _plain_jpeg(np.zeros((height or width, width, 3), np.uint8), tables)
+    return file[: _scan_at(file)]
 
 
 def scan_size(code: bytes) -> int:
@@ -220,6 +226,7 @@ def _scan_at(file: bytes) -> int:
 
 
 VP8_AT = 20  # after RIFF, its size, WEBP, VP8 and its size
+VP8_KNOWN = VP8_AT + 3  # bytes: what is left out
 START_CODE = b"\x9d\x01\x2a"  # of every key frame, after its tag of three bytes (RFC 6386, Sec. 9.1)
 
 
@@ -275,10 +282,13 @@ def rendered(shapes: str, side: int) -> Pixels:
     """What a renderer of SVG draws."""
     from resvg_py import svg_to_bytes
 
+    return opened(bytes(svg_to_bytes(svg_string=svg(shapes), width=side, height=side, skip_system_fonts=True)))
+
+
+def svg(shapes: str) -> str:
+    """The whole file."""
     paths = re.sub(r"([^#]+)(#\w{3})", r'<path d="\1" fill="\2"/>', shapes)
-    return opened(bytes(svg_to_bytes(
-        svg_string=f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {TRACED_SIDE} {TRACED_SIDE}">{paths}</svg>',
-        width=side, height=side, skip_system_fonts=True)))
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {TRACED_SIDE} {TRACED_SIDE}">{paths}</svg>'
 
 
 @dataclass(frozen=True, slots=True)
