@@ -153,14 +153,14 @@ def blurhash(columns: int, rows: int, image: Pixels) -> bytes:
     """The BlurHash, which is text, of so many components."""
     from blurhash import encode
 
-    return str(encode(image.tolist(), columns, rows)).encode()
+    return str(encode(Image.fromarray(image), columns, rows)).encode()
 
 
 def from_blurhash(code: bytes, side: int) -> Pixels:
     """The square that a BlurHash shows."""
     from blurhash import decode
 
-    return np.array(decode(code.decode(), side, side), np.uint8)
+    return np.asarray(decode(code.decode(), side, side))
 
 
 BLOCKS = 8  # pixels a side of a texture, of 4×4 in a block of 8 bytes
@@ -338,9 +338,9 @@ class TracedSvg:
 PLACEHOLDERS: tuple[Peer, ...] = (
     Placeholder("thumbhash", "ThumbHash", "as the reference's encoder and decoder; 24 bytes of a square", (),
                 thumbhash, from_thumbhash),
-    Placeholder("blurhash-4x3", "BlurHash 4×3, text", "a byte a character", ("blurhash",),
+    Placeholder("blurhash-4x3", "BlurHash 4×3, text", "a byte a character", ("blurhash-python",),
                 partial(blurhash, 4, 3), from_blurhash),
-    Placeholder("blurhash-6x4", "BlurHash 6×4, text", "a byte a character", ("blurhash",),
+    Placeholder("blurhash-6x4", "BlurHash 6×4, text", "a byte a character", ("blurhash-python",),
                 partial(blurhash, 6, 4), from_blurhash),
     Placeholder("bc1", "BC1, 8×8", "level 18, downscaled by Lanczos, enlarged bicubic", ("quicktex",), bc1, from_bc1),
     FileCodec("jpeg-shared", "JPEG, shared header",
