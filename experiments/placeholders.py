@@ -49,9 +49,9 @@ MODULES = {  # on npm, of the formats' authors; `make placeholders` fetches them
 }
 
 SIDE = 64  # at which all are shown
-BUDGETS = (16, 21, 24, 28, 32, 39, 52, 64, 96, 128, 160, 200)
+BUDGETS = (16, 21, 24, 28, 32, 39, 52, 64, 96, 160, 200)
 CHARACTERS = {28: 21, 52: 39}  # of a BlurHash, which is text, and the bytes that as many of base64url hold
-PEERS = (*(peer.name for peer in placeholders.PLACEHOLDERS), "webp", "jpegxl")
+PEERS = tuple(peer.name for peer in placeholders.PLACEHOLDERS)
 TEXTS = ("blurhash-4x3", "blurhash-6x4")
 METRICS = {"psnr_of_mean_error": ("PSNR, dB", 2, 1), "ssim": ("SSIM", 3, 1), "fd64": ("fd64", 1, -1)}  # sign: of better
 PICTURED = {  # rows of a sheet: peers, and budget
@@ -68,7 +68,7 @@ Json = dict[str, Any]
 
 def main(model: Annotated[list[str] | None, typer.Option(help="A model's name, or the path of a weights file; several "
                                                               "times. By default the principal ones of K = 2.")] = None,
-         images: Annotated[int, typer.Option(min=2, help="How many of each kind.")] = 200,
+         images: Annotated[int, typer.Option(min=2, help="How many of each kind.")] = 64,
          photographs: Annotated[str, typer.Option(help="What `eval` takes, of photographs.")] = str(PHOTOGRAPHS),
          products: Annotated[str, typer.Option(help="What `eval` takes, of products.")] = str(PRODUCTS)) -> None:
     """Measure, and write the page."""
@@ -79,7 +79,7 @@ def main(model: Annotated[list[str] | None, typer.Option(help="A model's name, o
     tables: dict[str, list[str]] = {}
     for kind, path in data.items():
         loaded = _shuffled(load(path, SIDE, images if path == BUILT_IN else None), images)
-        settings = Settings(BUDGETS, PEERS, curve_images=1, bare=True, every_effort=False)
+        settings = Settings(BUDGETS, PEERS, curve_images=0, bare=True, every_effort=False)
         runs = [Evaluation(codec, loaded, settings, RUNS, _begin(kind)).run() for codec in codecs]
         found[kind] = _merged([results for results, _ in runs])
         strips = {name: strip for _, pictures in runs for name, strip in pictures.items()}

@@ -204,8 +204,10 @@ class Evaluation:
                 "encoded_a_second": 1 / encode_seconds, "decoded_a_second": 1 / decode_seconds}
 
     def _curve(self, advance: Advance) -> Json:
-        """PSNR after every level on the first images, and some of the pictures on the way."""
+        """PSNR after every level on the first images, and some of the pictures on the way; nothing of no images."""
         images = self._images.pixels[: self._settings.curve_images]
+        if not len(images):
+            return {"images": 0, "psnr": [], "frames": {}}
         latents = self._codec.encode_batch(list(images))
         whole = self._codec.levels
         shown = {-(-whole * i // FRAMES) for i in range(1, FRAMES + 1)}
