@@ -15,12 +15,13 @@ import math
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import files
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
-from statistics import fmean
-from time import perf_counter
+from statistics import median
+from time import process_time
 from typing import Annotated, Any
 
 import numpy as np
@@ -34,6 +35,8 @@ from ddncodec.codec import Codec, load_weights
 from ddncodec.evaluation import output, placeholders
 from ddncodec.evaluation.data import BUILT_IN, Images, load
 from ddncodec.evaluation.evaluate import Evaluation, Settings
+from ddncodec.evaluation.peers import FileCodec, resized
+from ddncodec.evaluation.placeholders import PLACEHOLDERS, TRACED, Placeholder, rendered, traced
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture as Whole
 from ddncodec.images import Pixels, write_picture
@@ -51,7 +54,7 @@ MODULES = {  # on npm, of the formats' authors; `make placeholders` fetches them
 SIDE = 64  # at which all are shown
 BUDGETS = (16, 21, 24, 28, 32, 39, 52, 64, 96, 160, 200)
 CHARACTERS = {28: 21, 52: 39}  # of a BlurHash, which is text, and the bytes that as many of base64url hold
-PEERS = tuple(peer.name for peer in placeholders.PLACEHOLDERS)
+PEERS = tuple(peer.name for peer in PLACEHOLDERS)
 TEXTS = ("blurhash-4x3", "blurhash-6x4")
 METRICS = {"psnr_of_mean_error": ("PSNR, dB", 2, 1), "ssim": ("SSIM", 3, 1), "fd64": ("fd64", 1, -1)}  # sign: of better
 PICTURED = {  # rows of a sheet: peers, and budget
@@ -61,7 +64,7 @@ PICTURED = {  # rows of a sheet: peers, and budget
 }
 LABEL_WIDTH, SCALE = 180, 2
 PAID = (32, 64, 160)  # budgets at which codecs of any size are replaced
-ALONE = 16  # images that are encoded and decoded one at a time
+TIMED = 16  # images that are encoded and decoded one at a time
 
 Json = dict[str, Any]
 
@@ -74,32 +77,31 @@ def main(model: Annotated[list[str] | None, typer.Option(help="A model's name, o
     """Measure, and write the page."""
     codecs = [load_weights(zoo.find(name), "cpu") for name in model or _default()]
     data = {"photographs": photographs, "faces": BUILT_IN, "products": products}
+    shown = {kind: _shuffled(load(path, SIDE, images if path == BUILT_IN else None), images)
+             for kind, path in data.items()}
+    settings = Settings(BUDGETS, PEERS, curve_images=0, bare=True, every_effort=False)
     found: dict[str, list[Json]] = {}
     parts: dict[str, str] = {}
-    tables: dict[str, list[str]] = {}
-    for kind, path in data.items():
-        loaded = _shuffled(load(path, SIDE, images if path == BUILT_IN else None), images)
-        settings = Settings(BUDGETS, PEERS, curve_images=0, bare=True, every_effort=False)
-        runs = [Evaluation(codec, loaded, settings, RUNS, _begin(kind)).run() for codec in codecs]
+    for kind, some in shown.items():
+        runs = [Evaluation(codec, some, settings, RUNS, _begin(kind)).run() for codec in codecs]
         found[kind] = _merged([results for results, _ in runs])
         strips = {name: strip for _, pictures in runs for name, strip in pictures.items()}
         for name, rows in PICTURED.items():
             _write_sheet(DOCS / f"pictures/placeholders-{kind}-{name}.png", list(_rows(rows, found[kind], strips)))
         with atomic_write(DOCS / f"pictures/placeholders-{kind}.png", overwrite=True) as file:
             file.write(output.rate_distortion_plot({"settings": {"bare": True}, "codecs": found[kind]}))
-        parts[f"{kind}-data"] = f"{len(loaded.pixels):,} images, sha256 of their pixels `{loaded.sha256[:16]}…`."
-        tables[kind] = [_grid(found[kind], metric) for metric in METRICS]
+        parts[f"{kind}-data"] = f"{len(some.pixels):,} images, sha256 of their pixels `{some.sha256[:16]}…`."
+        parts |= {f"{kind}-{metric.split('_')[0]}": _grid(found[kind], metric) for metric in METRICS}
         provenance = runs[0][0]
-    alone = {codec.info.name: _alone(codec, loaded) for codec in codecs}
-    parts |= {f"{kind}-{metric.split('_')[0]}": text for kind, texts in tables.items()
-              for metric, text in zip(METRICS, texts, strict=True)}
-    parts |= {"natural": _natural(found), "losses": _losses(found), "times": _times(found, alone),
-              "decoders": _decoders(codecs), "pays": _pays(found, codecs), "rows": _rows_told(codecs),
-              "provenance": _provenance(provenance, codecs)}
+    times = _times(codecs, list(shown["photographs"].pixels[: TIMED + 1]))
+    milliseconds = [[name, *(f"{took:.2f}" for took in both)] for name, both in times.items()]
+    parts |= {"natural": _natural(found), "losses": _losses(found), "decoders": _decoders(codecs),
+              "times": table(["", "encode, ms", "decode, ms"], milliseconds), "pays": _pays(found, codecs),
+              "rows": _rows_told(codecs), "provenance": _provenance(provenance, codecs)}
     page = DOCS / "placeholders.md"
     text = filled(page.read_text(encoding="utf-8"), "placeholders", parts)
     kept = {"images": images, "models": {codec.info.name: codec.info.id.hex() for codec in codecs},
-            "versions": provenance["versions"], "machine": provenance["machine"], "alone": alone,
+            "versions": provenance["versions"], "machine": provenance["machine"], "milliseconds": times,
             "codecs": {kind: [_kept(codec) for codec in measured] for kind, measured in found.items()}}
     for target, content in ((page, text), (DOCS / "placeholders.json", json.dumps(kept, indent=1) + "\n")):
         with atomic_write(target, overwrite=True) as file:
@@ -138,7 +140,7 @@ def _merged(runs: Sequence[Json]) -> list[Json]:
 
 def _kept(codec: Json) -> Json:
     """What docs/placeholders.json has of a codec."""
-    kept = ("budget", "fitted", "of", "bytes", "encode_ms", "decode_ms")
+    kept = ("budget", "fitted", "of", "bytes")
     points = [{name: point[name] for name in kept if name in point}
               | {metric: {end: round(value, 4) for end, value in figure.items() if value is not None}
                  for metric, figure in point.get("metrics", {}).items()} for point in codec.get("points", ())]
@@ -229,31 +231,46 @@ def _losses(found: dict[str, list[Json]]) -> str:
     return table(["data", "model", "figure", "who is better, at how many bytes, and by how much"], rows)
 
 
-def _times(found: dict[str, list[Json]], alone: dict[str, Json]) -> str:
-    """Milliseconds an image, the mean over data and sizes."""
-    rows = []
-    for codec in found["faces"]:
-        same = [point for codecs in found.values() for other in codecs if other["name"] == codec["name"]
-                for point in other.get("points", ()) if point["fitted"]]
-        if same:
-            one = alone.get(codec.get("model", ""))
-            rows.append([_label(codec), *(f"{fmean(point[name] for point in same):.2f}"
-                                          for name in ("encode_ms", "decode_ms")),
-                         *([f"{one['encode_ms']:.1f}", f"{one['decode_ms']:.1f}"] if one else ["", ""])])
-    return table(["", "encode, ms", "decode, ms", "encode one alone, ms", "decode one alone, ms"], rows)
+def _times(codecs: Sequence[Codec], images: Sequence[Pixels]) -> dict[str, tuple[float, float]]:
+    """Milliseconds of a processor that an image takes to encode and to decode; JPEG and WebP at half a side."""
+    found = {codec.info.name: _median_ms(codec.encode, codec.decode, images) for codec in codecs}
+    small = [resized(image, SIDE // 2, Image.Resampling.LANCZOS) for image in images]
+    for peer in PLACEHOLDERS:
+        if peer.name not in PEERS or peer.unavailable(SIDE):
+            continue
+        if isinstance(peer, FileCodec):
+            found[peer.label] = _median_ms(partial(_middling, peer), peer.decode, small)
+        elif isinstance(peer, Placeholder):
+            found[peer.label] = _median_ms(peer.encode, partial(_at_full_side, peer.decode), images)
+        else:
+            found[peer.label] = _median_ms(_traced, partial(_at_full_side, rendered), images)
+    return found
 
 
-def _alone(codec: Codec, images: Images) -> Json:
-    """Milliseconds that one image takes by itself, the median, once the first is done."""
-    took: dict[str, list[float]] = {"encode_ms": [], "decode_ms": []}
-    for pixels in images.pixels[: ALONE + 1]:
-        began = perf_counter()
-        latent = codec.encode(pixels)
-        between = perf_counter()
-        codec.decode(latent)
-        took["encode_ms"].append(1e3 * (between - began))
-        took["decode_ms"].append(1e3 * (perf_counter() - between))
-    return {name: float(np.median(times[1:])) for name, times in took.items()}
+def _middling(codec: FileCodec, image: Pixels) -> bytes:
+    return codec.encode(image, codec.steps // 2)
+
+
+def _traced(image: Pixels) -> str:
+    return "".join(traced(image, *TRACED[0]))
+
+
+def _at_full_side(decode: Callable[[Any, int], Pixels], code: Any) -> Pixels:
+    return decode(code, SIDE)
+
+
+def _median_ms(encode: Callable[[Any], Any], decode: Callable[[Any], Any], images: Sequence[Pixels]
+               ) -> tuple[float, float]:
+    """Of the images after the first, which has what is loaded once."""
+    took = []
+    for image in images:
+        began = process_time()
+        code = encode(image)
+        between = process_time()
+        decode(code)
+        took.append((between - began, process_time() - between))
+    encoding, decoding = (1e3 * median(times) for times in zip(*took[1:], strict=True))
+    return encoding, decoding
 
 
 def _decoders(codecs: Sequence[Codec]) -> str:

@@ -30,9 +30,9 @@ def test_the_page_is_filled_and_a_model_is_shown_at_another_resolution(
     absent = Placeholder("blurhash-4x3", "BlurHash 4×3, text", "", ("no-such-package",), thumbhash, from_thumbhash)
     monkeypatch.setattr("ddncodec.evaluation.evaluate.PEERS", (
         Placeholder("thumbhash", "ThumbHash", "", (), thumbhash, from_thumbhash), absent,
-        *(peer for peer in placeholders.placeholders.PLACEHOLDERS if peer.name == "jpeg-shared")))
+        *(peer for peer in placeholders.PLACEHOLDERS if peer.name == "jpeg-shared")))
     for name, value in {"DOCS": docs, "RUNS": tmp_path / "runs", "ROOT": tmp_path, "BUDGETS": (16, 21, 24, 64),
-                        "ALONE": 1, "PEERS": ("thumbhash", "blurhash-4x3", "jpeg-shared")}.items():
+                        "TIMED": 1, "PEERS": ("thumbhash", "blurhash-4x3", "jpeg-shared")}.items():
         monkeypatch.setattr(placeholders, name, value)
     pictures = str(tmp_path / "pictures")
     placeholders.main([str(GOLDEN)], 2, pictures, pictures)
