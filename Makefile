@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz check docs bench bench-train faces digits benchmarks paper guided clean help
+.PHONY: demo test fuzz check docs bench bench-train faces digits benchmarks paper guided placeholders clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -50,6 +50,12 @@ paper: $(VENV)/installed-eval faces digits   ## the paper's figures and tables, 
 
 guided: $(VENV)/installed-guided faces                   ## repair by guides against simple methods: docs/guides.md's table and pictures
 	$(BIN)/python experiments/guided.py
+
+# Resumable. The archives from npm are what browsers decode ThumbHash and BlurHash by: their sizes are told.
+placeholders: $(VENV)/installed-eval faces               ## placeholders of 16 to 200 bytes compared: docs/placeholders.md
+	mkdir -p runs
+	npm pack --silent --pack-destination runs thumbhash@0.1.1 blurhash@2.0.5
+	$(BIN)/python experiments/placeholders.py
 
 # Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB.
 train-%: faces

@@ -17,6 +17,7 @@ from ddncodec.errors import MissingExtra
 from ddncodec_cli import options
 from ddncodec_cli.jobs import complain, lazy_codec, tell_skipped
 
+MAX_SIDE = 512  # at which metrics still fit into memory
 EXTRA = ("pytorch_msssim", "bjontegaard", "matplotlib", "imagecodecs")
 
 
@@ -35,10 +36,17 @@ def evaluate(
         typer.Option(min=1, help="Bytes of a whole file or bare stream; several times. By default 80 to 320."),
     ] = None,
     bare: Annotated[
-        bool, typer.Option("--bare", help="Measure the model's bare streams; budgets are then by default 16 to 144.")
+        bool,
+        typer.Option("--bare", help="Measure the model's bare streams, and placeholders as peers too; budgets are then "
+                                    "by default 16 to 144."),
     ] = False,
     peer: Annotated[
         list[str] | None, typer.Option(help="Compare with this one alone, named as in the tables; several times.")
+    ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option(min=16, max=MAX_SIDE, help="Compare at this resolution, to which the model's pictures are "
+                                                "enlarged. By default the model's."),
     ] = None,
     images: Annotated[int | None, typer.Option(min=1, help="Take the first N images.")] = None,
     curve_images: Annotated[int, typer.Option(min=1, help="Images that have their PSNR after every level.")] = 8,
@@ -50,8 +58,8 @@ def evaluate(
 ) -> None:
     """Measure a model and its peers at the same bytes; the run's folder gets JSON, CSV, plots and report.html.
 
-    Images are first area-resampled to the model's resolution. Ones that cannot be read are told, and the exit code is
-    the first one's.
+    Images are first area-resampled to the resolution at which all are compared. Ones that cannot be read are told, and
+    the exit code is the first one's.
     """
     missing = [name.replace("_", "-") for name in EXTRA if not find_spec(name)]
     if missing:
@@ -63,7 +71,7 @@ def evaluate(
         raise typer.BadParameter("give what to evaluate on: a path, or test-seeds")
     codec = lazy_codec(lambda: zoo.find(model), device)()
     from ddncodec.evaluation.data import load
-    from ddncodec.evaluation.evaluate import BARE_BUDGETS, BUDGETS, PEERS, Evaluation, Settings
+    from ddncodec.evaluation.evaluate import BARE_BUDGETS, BUDGETS, PEERS, WHOLE, Evaluation, Settings
     from ddncodec.evaluation.output import as_csv as csv_of
     from ddncodec.evaluation.output import write
 
@@ -71,11 +79,12 @@ def evaluate(
     names = {alias.casefold(): one.name for one in PEERS for alias in (one.label, one.name)}
     if unknown := [name for name in peer or [] if name.casefold() not in names]:
         raise typer.BadParameter(f"no peer is named {unknown[0]}; known: {', '.join(known)}")
-    loaded = load(data, codec.resolution, images)
+    loaded = load(data, side or codec.resolution, images)
     for name, error in loaded.unreadable.items():
         complain(str(error.of(name)))
     tell_skipped(data, loaded.skipped)
-    peers = tuple(names[name.casefold()] for name in peer or known)
+    default = known if bare else [one.name for one in WHOLE]
+    peers = tuple(names[name.casefold()] for name in peer or default)
     budgets = budget or (BARE_BUDGETS if bare else BUDGETS)
     settings = Settings(tuple(sorted(set(budgets))), peers, curve_images, inception, lpips, bare)
     with _bars() as begin:
@@ -111,7 +120,8 @@ def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 def _table(results: dict[str, Any]) -> None:
     """The results at each budget, a line for each codec."""
     for budget in results["settings"]["budgets"]:
-        what = "bare streams of ours, whole files of others," if results["settings"]["bare"] else "whole files"
+        what = ("bare streams of ours and placeholders, whole files of others," if results["settings"]["bare"] else
+                "whole files")
         typer.echo(f"\n{what} of at most {budget} bytes, {results['data']['images']:,} images\n"
                    f"{'':36}{'bytes':>6}{'payload':>8}  {'PSNR, dB':22}{'SSIM':>7}{'fd64':>8}{'BD-rate':>9}")
         for codec in results["codecs"]:

@@ -28,6 +28,11 @@ class Images:
     skipped: Counter[str] = field(default_factory=Counter)
 
     @property
+    def resolution(self) -> int:
+        """R."""
+        return int(self.pixels.shape[1])
+
+    @property
     def sha256(self) -> str:
         """Of the decoded pixels, after they were resampled to R×R, and their shape."""
         return hashlib.sha256(f"{self.pixels.shape}".encode() + self.pixels.tobytes()).hexdigest()

@@ -24,9 +24,10 @@ from ddncodec.evaluation.data import Images
 from ddncodec.evaluation.eigenfaces import Eigenfaces
 from ddncodec.evaluation.judge import Judge
 from ddncodec.evaluation.peers import FILE_CODECS, Advance, Coded, Peer, Tuned, workers
+from ddncodec.evaluation.placeholders import PLACEHOLDERS
 from ddncodec.evaluation.rate_distortion import curve, delta
 from ddncodec.files import atomic_write
-from ddncodec.images import Picture
+from ddncodec.images import Picture, fit
 from ddncodec.latent import Latent
 from ddncodec.metrics.distortion import Pixels, bootstrap, psnr, squared_errors
 
@@ -39,7 +40,8 @@ FRAMES = 48  # of the report's slider
 PICTURED = 8
 BATCH = 64
 
-PEERS: tuple[Peer, ...] = (*FILE_CODECS, Eigenfaces(False), Eigenfaces(True), *ZOO)
+WHOLE: tuple[Peer, ...] = (*FILE_CODECS, Eigenfaces(False), Eigenfaces(True), *ZOO)  # whose sizes are of whole files
+PEERS: tuple[Peer, ...] = (*PLACEHOLDERS, *WHOLE)
 
 Json = dict[str, Any]
 Begin = Callable[[str, int], Advance]  # of a part of so many images; returns what is called as they are done
@@ -49,21 +51,23 @@ Begin = Callable[[str, int], Advance]  # of a part of so many images; returns wh
 class Settings:
     """budgets: bytes of whole files, or of bare streams. peers: names. curve_images: how many have every level's PSNR.
 
-    inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
+    every_effort: not the highest alone. inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
     """
 
     budgets: tuple[int, ...] = BUDGETS
-    peers: tuple[str, ...] = tuple(peer.name for peer in PEERS)
+    peers: tuple[str, ...] = tuple(peer.name for peer in WHOLE)
     curve_images: int = PICTURED
     inception: Path | None = None
     lpips: Path | None = None
     bare: bool = False
+    every_effort: bool = True
 
 
 class Evaluation:
     """Of one model on some images. The run's folder keeps every part, so that the same call goes on with a stopped run.
 
-    Pictures are in the parts alone; `results` is all else.
+    All are compared at the resolution of the images. That of the model may be lower: it then encodes them downscaled,
+    and what it decodes is enlarged (bicubic). Pictures are in the parts alone; `results` is all else.
     """
 
     def __init__(self, codec: Codec, images: Images, settings: Settings, folder: Path, begin: Begin) -> None:
@@ -79,7 +83,8 @@ class Evaluation:
         codec, images = self._codec, self._images
         model = provenance.checkpoint(codec.info)
         parts: list[Json] = []
-        for effort in range(GREEDY, codec.network.max_effort + 1):
+        highest = codec.network.max_effort
+        for effort in range(GREEDY if self._settings.every_effort else highest, highest + 1):
             def ours(advance: Advance, effort: int = effort) -> Json:
                 return self._ours(effort, advance)
             of = {"weights": model["sha256"]} | ({"bare": True} if self._settings.bare else {})
@@ -91,7 +96,7 @@ class Evaluation:
                 if peer.name not in self._settings.peers:
                     continue
                 head: Json = {"name": peer.name, "label": peer.label}
-                if why := peer.unavailable(codec.resolution):
+                if why := peer.unavailable(images.resolution):
                     parts.append(head | {"unavailable": why})
                     continue
 
@@ -108,7 +113,7 @@ class Evaluation:
         default = next(part for part in parts if part.get("effort") == codec.network.max_effort)
         return {
             "format": FORMAT,
-            "data": {"source": images.source, "images": len(images.pixels), "resolution": codec.resolution,
+            "data": {"source": images.source, "images": len(images.pixels), "resolution": images.resolution,
                      "sha256": self._sha256,
                      "unreadable": [{"name": name, "reason": error.reason}
                                     for name, error in images.unreadable.items()]},
@@ -152,7 +157,9 @@ class Evaluation:
         return self._latents[effort]
 
     def _decoded(self, latents: Sequence[Latent]) -> Pixels:
-        return np.stack([pixels for part in _batches(latents) for pixels in self._codec.decode_batch(part)])
+        """What latents show, at the resolution of the images."""
+        return np.stack([fit(pixels, self._images.resolution) for part in _batches(latents)
+                         for pixels in self._codec.decode_batch(part)])
 
     def _size(self, latent: Latent) -> int:
         """Bytes of the whole file, or of the bare stream, of an image at the model's resolution."""
@@ -197,14 +204,16 @@ class Evaluation:
                 "encoded_a_second": 1 / encode_seconds, "decoded_a_second": 1 / decode_seconds}
 
     def _curve(self, advance: Advance) -> Json:
-        """PSNR after every level on the first images, and some of the pictures on the way."""
+        """PSNR after every level on the first images, and some of the pictures on the way; nothing of no images."""
         images = self._images.pixels[: self._settings.curve_images]
+        if not len(images):
+            return {"images": 0, "psnr": [], "frames": {}}
         latents = self._codec.encode_batch(list(images))
         whole = self._codec.levels
         shown = {-(-whole * i // FRAMES) for i in range(1, FRAMES + 1)}
         psnrs, frames = [], {}
         for levels in range(1, whole + 1):
-            decoded = np.stack(self._codec.decode_batch([latent.prefix(levels) for latent in latents]))
+            decoded = self._decoded([latent.prefix(levels) for latent in latents])
             error = psnr(float(squared_errors(images, decoded).mean()))
             psnrs.append(round(error, 3) if np.isfinite(error) else None)
             if levels in shown:

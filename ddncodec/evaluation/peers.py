@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import product
 from multiprocessing import get_context
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
@@ -49,8 +51,9 @@ class Tuned:
     smallest: list[int]
 
 
-Work = Callable[[Pixels], "list[tuple[list[Coded | None], int]]"]  # chunk of images → for each, by budget, and smallest
-Many = Callable[[Work, Iterable[Pixels]], "Iterator[list[tuple[list[Coded | None], int]]]"]
+Best = tuple[list[Coded | None], int]  # of one image: the best at each budget, and the bytes of its smallest
+Work = Callable[[Pixels], list[Best]]  # of a chunk of images
+Many = Callable[[Work, Iterable[Pixels]], Iterator[list[Best]]]
 
 
 class Peer(Protocol):
@@ -95,12 +98,29 @@ def workers(images: int) -> Iterator[Many]:
         pool.shutdown(cancel_futures=True)
 
 
+def tune_each(
+    tune: Callable[[Pixels, Sequence[int]], Best], images: Pixels, budgets: Sequence[int], many: Many, advance: Advance
+) -> Tuned:
+    """Tune images one by one, in chunks. `tune` goes to other processes, so it can be pickled."""
+    chunks = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
+    found: list[Best] = []
+    for part in many(partial(_tune_chunk, tune, tuple(budgets)), chunks):
+        found += part
+        advance(len(part))
+    return Tuned([[coded[i] for coded, _ in found] for i in range(len(budgets))], [least for _, least in found])
+
+
+def _tune_chunk(tune: Callable[[Pixels, Sequence[int]], Best], budgets: Sequence[int], images: Pixels) -> list[Best]:
+    return [tune(image, budgets) for image in images]
+
+
 @dataclass(frozen=True, slots=True)
 class FileCodec:
     """A codec of image files.
 
     encode: pixels and a step of the quality, 0 (worst) to `steps` − 1, → the file. payload: the file's bytes that are
-    picture. package: what must be installed.
+    picture. library: its version, None where it is not installed. sides: of 64, what an image is downscaled to. others:
+    more ways to encode, for one decoder.
     """
 
     name: str
@@ -111,36 +131,30 @@ class FileCodec:
     encode: Callable[[Pixels, int], bytes]
     decode: Callable[[bytes], Pixels]
     payload: Callable[[bytes], int]
+    sides: tuple[int, ...] = SIDES
+    others: tuple[Callable[[Pixels, int], bytes], ...] = ()
 
     @property
     def settings(self) -> str:
-        return f"{self.library()}; {self.searched}; at most {len(SIDES)} sizes, down to a quarter"
+        least = Fraction(min(self.sides), 64)
+        return (f"{self.library()}; {self.searched}; at most {len(self.sides)} sizes, down to {least} of the side")
 
     def unavailable(self, resolution: int) -> str | None:
         return None if self.library() else "its library is not installed: pip install 'ddncodec[eval]'"
 
     def tune(self, images: Pixels, budgets: Sequence[int], many: Many, advance: Advance) -> Tuned:
-        chunks = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
-        found: list[tuple[list[Coded | None], int]] = []
-        for part in many(partial(_tune_chunk, self.name, tuple(budgets)), chunks):
-            found += part
-            advance(len(part))
-        return Tuned([[coded[i] for coded, _ in found] for i in range(len(budgets))], [least for _, least in found])
+        return tune_each(partial(tune_image, self), images, budgets, many, advance)
 
 
-def _tune_chunk(name: str, budgets: Sequence[int], images: Pixels) -> list[tuple[list[Coded | None], int]]:
-    codec = next(codec for codec in FILE_CODECS if codec.name == name)
-    return [tune_image(codec, image, budgets) for image in images]
-
-
-def tune_image(codec: FileCodec, image: Pixels, budgets: Sequence[int]) -> tuple[list[Coded | None], int]:
+def tune_image(codec: FileCodec, image: Pixels, budgets: Sequence[int]) -> Best:
     """For each budget the best of an image (R, R, 3) in a file of at most so many bytes; and its smallest file."""
     side = len(image)
     best: list[Coded | None] = [None] * len(budgets)
     least = [np.inf] * len(budgets)
     smallest = np.iinfo(np.int64).max
-    for small_side in sorted({max(1, side * part // 64) for part in SIDES}, reverse=True):
-        ladder = Ladder(codec, _resized(image, small_side, Image.Resampling.LANCZOS))
+    sides = sorted({max(1, side * part // 64) for part in codec.sides}, reverse=True)
+    for small_side, encode in product(sides, (codec.encode, *codec.others)):
+        ladder = Ladder(codec, resized(image, small_side, Image.Resampling.LANCZOS), encode)
         smallest = min(smallest, ladder.size(0))
         decoded: dict[int, tuple[float, Coded]] = {}
         for i, budget in enumerate(budgets):
@@ -156,17 +170,20 @@ def tune_image(codec: FileCodec, image: Pixels, budgets: Sequence[int]) -> tuple
 
 
 class Ladder:
-    """The files of one image at the steps of a codec's quality, each made once, whichever budgets ask for it."""
+    """The files of one image at the steps of a codec's quality, each made once, whichever budgets ask for it.
 
-    def __init__(self, codec: FileCodec, image: Pixels) -> None:
-        self._codec, self._image = codec, image
+    encode: one of the codec's ways, by default the first.
+    """
+
+    def __init__(self, codec: FileCodec, image: Pixels, encode: Callable[[Pixels, int], bytes] | None = None) -> None:
+        self._codec, self._image, self._encode = codec, image, encode or codec.encode
         self._files: dict[int, tuple[bytes, float]] = {}
 
     def size(self, step: int) -> int:
         """Bytes of the file at a step."""
         if step not in self._files:
             began = perf_counter()
-            file = self._codec.encode(self._image, step)
+            file = self._encode(self._image, step)
             self._files[step] = file, perf_counter() - began
         return len(self._files[step][0])
 
@@ -193,37 +210,40 @@ class Ladder:
         began = perf_counter()
         shown = self._codec.decode(file)
         decode_seconds = perf_counter() - began
-        pixels = _resized(shown, side, Image.Resampling.BICUBIC)
+        pixels = resized(shown, side, Image.Resampling.BICUBIC)
         return Coded(pixels, len(file), self._codec.payload(file), encode_seconds, decode_seconds)
 
 
-def _resized(image: Pixels, side: int, method: Image.Resampling) -> Pixels:
+def resized(image: Pixels, side: int, method: Image.Resampling) -> Pixels:
+    """An image (R, R, 3) at another side."""
     return image if len(image) == side else np.asarray(Image.fromarray(image).resize((side, side), method))
 
 
-def _saved(image: Pixels, kind: str, **options: object) -> bytes:
+def saved(image: Pixels, kind: str, **options: object) -> bytes:
+    """A file as Pillow writes it."""
     file = BytesIO()
     Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()
 
 
-def _opened(file: bytes) -> Pixels:
+def opened(file: bytes) -> Pixels:
+    """Pixels of a file, as Pillow reads it."""
     return np.asarray(Image.open(BytesIO(file)).convert("RGB"))
 
 
 def jpeg(image: Pixels, step: int) -> bytes:
     """Baseline JPEG, 4:2:0, with Huffman tables of its own."""
-    return _saved(image, "JPEG", quality=step + 1, optimize=True, subsampling=2)
+    return saved(image, "JPEG", quality=step + 1, optimize=True, subsampling=2)
 
 
 def webp(image: Pixels, step: int) -> bytes:
     """Lossy WebP by its slowest method."""
-    return _saved(image, "WEBP", quality=step, method=6)
+    return saved(image, "WEBP", quality=step, method=6)
 
 
 def avif(image: Pixels, step: int) -> bytes:
     """AVIF, 4:2:0."""
-    return _saved(image, "AVIF", quality=step, speed=4, subsampling="4:2:0", max_threads=1)
+    return saved(image, "AVIF", quality=step, speed=4, subsampling="4:2:0", max_threads=1)
 
 
 DISTANCES = np.geomspace(25, 0.5, 48)
@@ -261,7 +281,8 @@ def _from_jpeg2000(file: bytes) -> Pixels:
     return np.asarray(imagecodecs.jpeg2k_decode(file))
 
 
-def _pillows(feature: str, library: str) -> str | None:
+def pillows(feature: str, library: str) -> str | None:
+    """The version of a library that Pillow was built with, None where it was not."""
     return f"Pillow, {library} {features.version(feature)}" if features.check(feature) else None
 
 
@@ -275,11 +296,11 @@ def _imagecodecs(library: str) -> str | None:
 
 FILE_CODECS = (
     FileCodec("jpeg", "JPEG", "quality 1 to 95, 4:2:0, own Huffman tables",
-              partial(_pillows, "libjpeg_turbo", "libjpeg-turbo"), 95, jpeg, _opened, payload.jpeg),
+              partial(pillows, "libjpeg_turbo", "libjpeg-turbo"), 95, jpeg, opened, payload.jpeg),
     FileCodec("webp", "WebP", "quality 0 to 100, method 6",
-              partial(_pillows, "webp", "libwebp"), 101, webp, _opened, payload.webp),
+              partial(pillows, "webp", "libwebp"), 101, webp, opened, payload.webp),
     FileCodec("avif", "AVIF", "quality 0 to 100, speed 4, 4:2:0",
-              partial(_pillows, "avif", "libavif"), 101, avif, _opened, payload.avif),
+              partial(pillows, "avif", "libavif"), 101, avif, opened, payload.avif),
     FileCodec("jpegxl", "JPEG XL", f"distance 25 to 0.5 in {len(DISTANCES)} steps, effort 7, bare codestream",
               partial(_imagecodecs, "libjxl"), len(DISTANCES), jpegxl, _from_jpegxl, len),
     FileCodec("jpeg2000", "JPEG 2000", "8 to 44.5 dB by half dB, 9/7 wavelet, bare codestream without comment",

@@ -15,7 +15,8 @@ from ddncodec import __version__
 from ddncodec.files import open_input
 from ddncodec.weights import WeightsInfo
 
-PACKAGES = ("torch", "numpy", "pillow", "imagecodecs", "pytorch-msssim", "bjontegaard", "compressai")
+PACKAGES = ("torch", "numpy", "pillow", "imagecodecs", "pytorch-msssim", "bjontegaard", "compressai",
+            "blurhash-python", "quicktex", "vtracer", "resvg_py")
 PILLOWS = {"libjpeg-turbo": "libjpeg_turbo", "libwebp": "webp", "libavif": "avif"}
 
 

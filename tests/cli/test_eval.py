@@ -98,9 +98,24 @@ def test_bare_streams_are_measured_as_such(run_many: Run, pictures: Path, k2: Pa
     assert (ours["smallest_file"], ours["largest_file"]) == (2, 14)
     assert peer["points"][0]["fitted"] == 0
     assert json.loads(whole.out)["codecs"][0]["points"][0]["bytes"] == 16
-    assert b"bare streams of ours, whole files of others, of at most 16 bytes" in budgets.out
+    assert b"bare streams of ours and placeholders, whole files of others, of at most 16 bytes" in budgets.out
     assert b"at most 144 bytes" in budgets.out
     assert "one is of bare streams" in compared.err
+
+
+def test_placeholders_take_part_beside_bare_streams_at_any_resolution(run_many: Run, pictures: Path, k2: Path) -> None:
+    common = ["eval", "d", "--model", k2, "--curve-images", "1", "--budget", "24", "--json"]
+    larger, whole, tiny = run_many(
+        [*common, "--out", "run", "--bare", "--peer", "ThumbHash", "--peer", "webp-bare", "--side", "32"],
+        [*common, "--out", "run", "--peer", "jpeg"], [*common, "--out", "run", "--side", "1"])
+    results = json.loads(larger.out)
+    assert results["data"]["resolution"] == 32
+    ours, thumbhash, webp = results["codecs"]
+    assert ours["points"][0]["fitted"] == 4  # of 16×16, enlarged
+    assert thumbhash["points"][0]["bytes"] == thumbhash["points"][0]["payload"] == 24
+    assert webp["settings"].startswith("Pillow, libwebp")
+    assert [codec["name"] for codec in json.loads(whole.out)["codecs"]][1:] == ["jpeg"]
+    assert tiny.code == 2
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_goes_on(
