@@ -91,11 +91,12 @@ def main(
         refuse_alike(train, held_out)
 
         images = np.empty((crops + faces, SIDE, SIDE, 3), np.uint8)
-        for_validation = np.arange(len(images)) % HELD_OUT == 1  # as `Packed` has it
-        places = Random(0).permutation(np.flatnonzero(~for_validation))
-        images[for_validation] = crops_of(held_out, int(for_validation.sum()), "validation", progress)
-        images[places[faces:]] = crops_of(train, len(places) - faces, "training", progress, varied=True)
-        images[places[:faces]] = drawn_faces(faces, progress)
+        places = np.arange(len(images))
+        is_validation = places % HELD_OUT == 1  # as `Packed` has it
+        training, validation = (Random(0).permutation(places[those]) for those in (~is_validation, is_validation))
+        images[validation] = crops_of(held_out, len(validation), "validation", progress)
+        images[training[faces:]] = crops_of(train, len(training) - faces, "training", progress, varied=True)
+        images[training[:faces]] = drawn_faces(faces, progress)
         with atomic_write(out / "train.npz", overwrite=True) as file:
             np.savez(file, images=images)
         write(crops_of(held_out, pictured, "pictured", progress), out / "held-out")
@@ -202,7 +203,7 @@ def crops_of(
         random = photograph.random(purpose)
         some = flat_crops(pixels, number, random) if only_flat else [crop(pixels, random) for _ in range(number)]
         crops += [vary(pixels, random) for pixels in some] if varied else some
-    return np.stack(crops)
+    return np.array(crops, np.uint8).reshape(-1, SIDE, SIDE, 3)
 
 
 def crop(pixels: Pixels, random: Random) -> Pixels:
