@@ -42,7 +42,7 @@ def main(
     """Print each model's fine energy on flat images beside their own; see the module."""
     codecs = [load_model(name) for name in model]
     side = max(codec.resolution for codec in codecs)
-    originals = np.stack(load(data, side).pixels)
+    originals = load(data, side).pixels
     own = fine_energy(originals)
     rows = [originals]
     typer.echo(f"{len(originals)} images; their own fine energy is {own.mean():.2f}")
