@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -190,3 +192,30 @@ def test_flatness_is_told_of_each_model(tmp_path: Path, capsys: pytest.CaptureFi
     assert "2 images" in said and "binddn: " in said
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (2 * 128, 2 * 128)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_figures_of_a_model_are_told_and_written_beside_its_weights(
+    bare: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import photographs
+
+    from ddncodec import zoo
+
+    monkeypatch.setattr(photographs, "BUDGETS", {False: (160, 40), True: (24,)})
+    for folder in ("held-out", "flat"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            Image.fromarray(wave(2 + 3 * number)).save(tmp_path / folder / f"{number}.png")
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(zoo.find("binddn").path, weights)
+    photographs.main(str(weights), bare, tmp_path, faces=2, write=True)
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert figures == json.loads(capsys.readouterr().out)
+    assert list(figures["efforts"]) == ["1", "2"]
+    for found in figures["efforts"].values():
+        assert [*found["psnr_of_mean_error"]] == (["24"] if bare else ["160", "40"])
+        assert found["faces"] > (15 if bare else 28) and found["fine_energy_of_flat"] >= 0
+    assert ("peers" in figures) != bare
+    with Image.open(tmp_path / "prefixes.png") as sheet:
+        assert sheet.size == (128, 128 * (2 if bare else 3))
