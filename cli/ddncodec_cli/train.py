@@ -40,7 +40,7 @@ class Precision(StrEnum):
 
 RECIPES = (  # here, since --help must not import torch
     "binddn-1152", "k512-128", "ffhq-64", "cifar-10", "fashion-class", "fashion-recurrent", "faces-colour",
-    "paper-faces32", "paper-binddn32", "paper-digits",
+    "paper-faces32", "paper-binddn32", "paper-digits", "photos-1152", "placeholder-183",
 )
 NETWORK = ("generator", "k", "levels", "resolution", "width", "channels", "planes")  # options of the [network] table
 

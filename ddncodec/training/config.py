@@ -37,7 +37,7 @@ class TrainConfig:
     final_weight: weight of the refined output's loss beside the mean of all levels'. ema: decay of the weights'
     moving average, which is what is validated and kept. clip: bound on the gradient's norm. refiner_steps: further
     steps, in which the refiner of a principal generator learns alone; refiner_lr: Adam's rate in them, with a warm-up
-    and half a cosine of their own.
+    and half a cosine of their own. refiner_from: the model, by name or path, whose refiner the run begins with.
     precision: what the dense parts compute in; distances stay in float32.
     checkpoint_activations: forget activations and compute them twice. compile: by torch.compile.
     split_gate, split_swaps: Split-and-Prune judges a level after so many picks a node on average, and swaps at most so
@@ -64,6 +64,7 @@ class TrainConfig:
     clip: float = 1.0
     refiner_steps: int = 0
     refiner_lr: float = 1e-3
+    refiner_from: str | None = None
     precision: str = "float32"
     checkpoint_activations: bool = False
     compile: bool = False

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from ddncodec import zoo
 from ddncodec.data import Faces, Packed, Source, pack
 from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite
 from ddncodec.files import atomic_write
@@ -62,6 +63,7 @@ PRIOR_IMAGES, PRIOR_BATCH = 12_000, 100
 VALIDATION_BATCH = 64
 START_BATCH = 1_000
 PICTURED = 8  # validation images, and random samples, in the pictures
+REFINER = "refiner."
 PICKS, AUGMENT, SPLIT = range(3)  # what a random seed is for
 
 
@@ -130,6 +132,8 @@ class Trainer:
         recipe.train.share(world.size)  # refuse before anything is packed
         _require_work(recipe)
         trainer = cls(folder, recipe, world, _open_source(folder, recipe, world, progress), progress)
+        if recipe.train.refiner_from is not None:
+            trainer._take_refiner(recipe.train.refiner_from)
         if world.leads:
             folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(folder / RECIPE_FILE, overwrite=True) as file:
@@ -232,6 +236,15 @@ class Trainer:
             self.network.load_state_dict(fitted.state_dict())
         self.world.follow(self.network)
         self.average.load_state_dict(self.network.state_dict())
+
+    def _take_refiner(self, model: str) -> None:
+        """Begin with the refiner of another model. Raises UnknownWeights, BadCheckpoint, BadRecipe."""
+        known = below(REFINER, load_network(zoo.find(model)).state_dict())
+        for network in (self.network, self.average):
+            try:
+                network.get_submodule("refiner").load_state_dict(known)
+            except (AttributeError, RuntimeError):
+                raise BadRecipe(f"{model} has no refiner that fits this network") from None
 
     def _start(self, network: Generator) -> None:
         """Fit an untrained network to the first training images."""

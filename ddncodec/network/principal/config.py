@@ -24,6 +24,7 @@ from ddncodec.network.config import (
 MAX_DEPTH = 16
 SEGMENTS = 8  # each but the first begins with a head; more adapt more, and cost more
 REFINER = (48, 80, 96)  # twice as wide makes the file larger than 32 MB
+SHRINK, MAX_SHRINK = 2, 8  # of the oldest checkpoints; of any
 LISTS = ("frequencies", "segments", "refiner")
 
 
@@ -41,6 +42,8 @@ class PrincipalConfig:
     the oldest checkpoints, whose first block is as long as any.
     refiner: widths of the convolutions that draw what the picks imply, from half of the resolution on down; none in
     the oldest checkpoints.
+    shrink: natural logarithm of how far a head may shrink an image's steps. Photographs want more than faces, which are
+    alike: steps too long for a flat image draw a pattern into it.
 
     Raises BadCheckpoint when the fields do not describe a network.
     """
@@ -61,6 +64,7 @@ class PrincipalConfig:
     block_bits: int
     refiner: tuple[int, ...] = ()
     first_block: int = 0
+    shrink: int = SHRINK
 
     def __post_init__(self) -> None:
         require(power_of_two(self.k) and 2 <= self.k <= MAX_K,
@@ -81,6 +85,7 @@ class PrincipalConfig:
         require(all(1 <= width <= MAX_WIDTH for width in self.refiner) and
                  self.resolution % 2 ** len(self.refiner) == 0,
                  f"a refiner has widths of 1 to {MAX_WIDTH}, and halves the resolution for each")
+        require(SHRINK <= self.shrink <= MAX_SHRINK, f"shrink must be {SHRINK} to {MAX_SHRINK}, not {self.shrink}")
         require_levels(self.levels, self.resolution)
 
     @property
@@ -133,8 +138,8 @@ class PrincipalConfig:
 
     def to_json(self) -> str:
         fields = {"generator": self.generator} | asdict(self)
-        for name in ("refiner", "first_block"):
-            if not fields[name]:
+        for name, oldest in (("refiner", ()), ("first_block", 0), ("shrink", SHRINK)):
+            if fields[name] == oldest:
                 del fields[name]  # as checkpoints wrote it that know none: their ids are made of this text
         return to_json(fields)
 

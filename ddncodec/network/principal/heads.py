@@ -12,7 +12,7 @@ from ddncodec.network.principal.config import PrincipalConfig
 
 BANDS = 16  # of axes (fewer where there are few), whose energies tell a head how far an image is from the mean
 SCALE_RANK = 32
-MAX_LOG_SCALE = 2.0
+MAX_LOG_SCALE = 2.0  # the least is the configuration's
 
 
 class Head(nn.Module):
@@ -25,6 +25,7 @@ class Head(nn.Module):
     def __init__(self, config: PrincipalConfig, last: bool) -> None:
         super().__init__()
         coded, width = config.coded_axes, config.width
+        self.shrink = config.shrink
         self.edges = sorted({round(coded * (i / BANDS) ** 2) for i in range(BANDS + 1)})
         self.read = nn.Linear(coded + len(self.edges) - 1, width)
         self.norm = nn.LayerNorm(width)
@@ -47,4 +48,4 @@ class Head(nn.Module):
         hidden = functional.gelu(self.read(torch.cat([prediction, energies], 1)))
         hidden = hidden + functional.gelu(self.hidden(self.norm(hidden)))
         log_scale: Tensor = torch.zeros_like(prediction) if self.log_scale is None else self.log_scale(hidden)
-        return self.mean(hidden), log_scale.clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
+        return self.mean(hidden), log_scale.clamp(-self.shrink, MAX_LOG_SCALE)

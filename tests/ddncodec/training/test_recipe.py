@@ -24,7 +24,7 @@ from ddncodec_cli.train import RECIPES
 PROMISED = {"binddn-1152": (2, 1152, None), "k512-128": (512, 128, None), "ffhq-64": (512, 128, 93),
             "cifar-10": (64, 64, 74), "fashion-recurrent": (64, 10, 0.407), "fashion-class": (64, 16, None),
             "faces-colour": (64, 6, None), "paper-faces32": (512, 32, None), "paper-binddn32": (2, 144, None),
-            "paper-digits": (64, 10, None)}
+            "paper-digits": (64, 10, None), "photos-1152": (2, 1152, None), "placeholder-183": (2, 183, None)}
 
 
 @pytest.mark.parametrize("name", PROMISED)
@@ -67,7 +67,7 @@ def test_a_recipe_survives_its_own_text() -> None:
 
 
 # Shipped models that a make target trains from nothing, and its recipe.
-MADE = {"binddn": "binddn-1152", "k512": "k512-128"}
+MADE = {"binddn": "binddn-1152", "k512": "k512-128", "photos": "photos-1152", "placeholder": "placeholder-183"}
 
 
 @pytest.mark.parametrize(("model", "recipe"), MADE.items())
@@ -89,7 +89,8 @@ def test_a_hundredth_of_a_shipped_run_goes_through_all_phases(
     whole, k = shipped.train, shipped.network.k
     hundredths = {name: getattr(whole, name) // 100 for name in
                   ("steps", "refiner_steps", "head_steps", "start_images", "couple_images", "warmup")}
-    train = replace(whole, **hundredths, data=str(photos), batch=4, validation_images=2)
+    train = replace(whole, **hundredths, data=str(photos), batch=4, validation_images=2,
+                    refiner_from=None)
     network = PrincipalConfig.default(k, shipped.network.levels // 16, 8, width=8, first_block=0)
     trainer = Trainer.create(tmp_path, Recipe(network, train), World(torch.device("cpu")), phases)
     assert len(list(trainer.run())) == (whole.steps + whole.refiner_steps) // 100

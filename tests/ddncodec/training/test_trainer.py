@@ -209,6 +209,23 @@ def test_a_run_whose_refiner_learned_alone_goes_back_to_all_parts(principal: Rec
     assert not any(map(torch.equal, heads, resumed.network.dense[0].parameters()))
 
 
+def test_a_run_may_begin_with_the_refiner_of_another_model(principal: Recipe, tmp_path: Path) -> None:
+    list(Trainer.create(tmp_path / "first", principal, CPU).run())
+    best = tmp_path / "first" / BEST_FILE
+    expected = load_network(read_info(best)).state_dict()
+    train = replace(principal.train, refiner_from=str(best))
+    second = Trainer.create(tmp_path / "second", Recipe(principal.network, train), CPU)
+    for network in (second.network, second.average):
+        for name, tensor in network.state_dict().items():
+            if name.startswith("refiner."):
+                assert torch.equal(tensor, expected[name]), name
+    assert expected["refiner.leave.weight"].any()
+    for other in (replace(PRINCIPAL, refiner=(4, 4)), replace(PRINCIPAL, refiner=())):
+        with pytest.raises(BadRecipe, match="no refiner that fits"):
+            Trainer.create(tmp_path / "third", Recipe(other, replace(train, refiner_steps=0)), CPU)
+    assert not (tmp_path / "third/recipe.toml").exists()
+
+
 @pytest.mark.parametrize("network", [PLANES, replace(PRINCIPAL, refiner=())])
 def test_steps_of_a_refiner_that_there_is_not_are_refused(network: GeneratorConfig) -> None:
     with pytest.raises(BadRecipe, match="no refiner"):

@@ -232,7 +232,7 @@ def test_short_first_blocks_bring_an_untypical_image_near_in_few_bits() -> None:
     {"refiner": (0,)}, {"refiner": (8,) * 5}, {"refiner": (5_000,)},
     {"depth": 17}, {"frequencies": (60, 20)}, {"frequencies": (60, 20, 257)}, {"width": 0}, {"segments": ()},
     {"segments": (5, 0)}, {"block_bits": 25}, {"block_bits": 0}, {"segments": (70_000,)}, {"k": 4, "block_bits": 11},
-    {"first_block": 13}, {"first_block": -1}, {"k": 4, "first_block": 3},
+    {"first_block": 13}, {"first_block": -1}, {"k": 4, "first_block": 3}, {"shrink": 1}, {"shrink": 9},
 ])
 def test_configurations_that_are_none_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(BadCheckpoint):
@@ -279,3 +279,16 @@ def test_a_configuration_without_a_refiner_reads_and_writes_as_it_always_did() -
     assert config_from_json(SMALL.to_json()) == SMALL
     refined = replace(SMALL, refiner=(8, 12))
     assert config_from_json(refined.to_json()) == refined
+
+
+def test_steps_shrink_as_far_as_the_configuration_lets_them() -> None:
+    """And the configurations of old, which do not say how far, read and write as they always did."""
+    assert "shrink" not in SMALL.to_json()
+    for config in (SMALL, replace(SMALL, shrink=5)):
+        assert config_from_json(config.to_json()) == config
+        network = PrincipalGenerator(config)
+        for head in network.heads[:-1]:
+            assert isinstance(head, Head) and head.log_scale is not None
+            torch.nn.init.constant_(head.log_scale[1].bias, -7)
+        _, scale = network.correct(1, torch.randn(2, config.axes))
+        assert scale.log().flatten().tolist() == pytest.approx([-config.shrink] * 2 * config.coded_axes)
