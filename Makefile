@@ -56,7 +56,7 @@ guided: $(VENV)/installed-guided faces                   ## repair by guides aga
 	$(BIN)/python experiments/guided.py
 
 # Resumable. The archives from npm are what browsers decode ThumbHash and BlurHash by: their sizes are told.
-placeholders: $(VENV)/installed-eval faces               ## placeholders of 16 to 200 bytes compared: docs/placeholders.md
+placeholders: $(VENV)/installed-eval faces photos               ## placeholders of 16 to 200 bytes compared: docs/placeholders.md
 	mkdir -p runs
 	npm pack --silent --pack-destination runs thumbhash@0.1.1 blurhash@2.0.5
 	$(BIN)/python experiments/placeholders.py
