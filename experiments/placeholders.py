@@ -58,11 +58,11 @@ PEERS = tuple(peer.name for peer in PLACEHOLDERS)
 TEXTS = ("blurhash-4x3", "blurhash-6x4")
 METRICS = {"psnr_of_mean_error": ("PSNR, dB", 2, 1), "ssim": ("SSIM", 3, 1), "fd64": ("fd64", 1, -1)}  # sign: of better
 PICTURED = {  # rows of a sheet: peers, and budget
-    "small": (("thumbhash", 24), ("jpeg-shared", 24), (None, 24), ("blurhash-4x3", 28), (None, 21), ("bc1", 32)),
+    "small": (("blurhash-4x3", 28), ("thumbhash", 24), ("bc1", 32), ("jpeg-shared", 24), (None, 24)),
     "large": (("jpeg-shared", 64), ("webp-bare", 64), (None, 64), ("svg", 160), ("jpeg-shared", 160),
               ("webp-bare", 160), (None, 160)),
 }
-LABEL_WIDTH, SCALE = 180, 2
+LABEL_WIDTH, SCALE, COLUMNS = 180, 2, 6
 PAID = (32, 64, 160)  # budgets at which codecs of any size are replaced
 TIMED = 16  # images that are encoded and decoded one at a time
 
@@ -360,7 +360,9 @@ def _rows(wanted: Sequence[tuple[str | None, int]], codecs: Sequence[Json], stri
 
 
 def _strip(uri: str) -> Pixels:
-    return np.asarray(Image.open(BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB"))
+    """The first of the pictures."""
+    whole = np.asarray(Image.open(BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB"))
+    return whole[:, : COLUMNS * SIDE]
 
 
 def _write_sheet(path: Path, rows: Sequence[tuple[str, Pixels]]) -> None:
