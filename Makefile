@@ -24,9 +24,10 @@ check: $(VENV)/installed-dev     ## lint, type-check, and check which module imp
 docs: $(VENV)/installed-dev      ## build the documentation's site into site/
 	$(BIN)/mkdocs build --strict
 
-bench: $(VENV)/installed-bench faces   ## selection in Gram space against plain ways; our codec's speed against CompressAI's
+bench: $(VENV)/installed-bench faces   ## selection in Gram space against plain ways; our codec's speed against CompressAI's, and with and without torch
 	$(BIN)/python experiments/bench_selection.py
 	$(BIN)/python experiments/bench_codec.py
+	$(BIN)/python experiments/bench_decode.py
 
 bench-train: $(VENV)/installed-bench faces   ## the same of one training step, and where its time goes
 	$(BIN)/python experiments/bench_selection.py --train

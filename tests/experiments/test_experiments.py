@@ -217,6 +217,29 @@ batch = 4
     assert figures["share_of_time"]["convolutions"] > 0
 
 
+def test_short_streams_compares_both_orders_of_the_splits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import short_streams
+
+    change(monkeypatch, short_streams, RESOLUTION=16, LEVELS=(12, 40), MEASURED=4, HEAD_STEPS=1)
+    coarse = np.random.default_rng(0).integers(0, 256, (80, 2, 2, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", coarse.repeat(8, 1).repeat(8, 2))
+    short_streams.main(str(tmp_path / "images.npz"), 70, None, tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for name in ("alike", "growing"):
+        assert figures[name]["typical"]["40"] > figures[name]["typical"]["12"]
+
+
+def test_bench_decode_compares_the_same_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import bench_decode
+
+    change(monkeypatch, bench_decode, ROUNDS=1, BATCHES=1, BATCH=2)
+    with pytest.raises(typer.Exit) as ended:
+        bench_decode.main("paper-digits", tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert ended.value.exit_code == (figures["onnxruntime"]["seconds"] >= figures["torch"]["seconds"])
+    assert figures["onnxruntime"]["megabytes"] < figures["torch"]["megabytes"]
+
+
 def test_crop_real_faces_cuts_only_the_photo_it_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import crop_real_faces
 
