@@ -28,6 +28,7 @@ MIN_CELL = 64  # images that a cell must hold to be split
 PRIOR = 20  # images' worth of trust in what a cell's steps and gain were, when they are fitted again
 DITHER = 0.4  # of half the distance between a cell's children: more helps a search, and harms a greedy encoder
 LLOYD_STEPS = 20
+LEAST = 1e-4  # deviation of an axis along which few images do not differ: heads divide by it
 HEAD_BATCH, HEAD_LR = 256, 1e-3
 
 
@@ -100,7 +101,7 @@ def fit_heads(network: PrincipalGenerator, coefficients: Tensor, head_steps: int
     prediction = torch.zeros_like(coefficients)
     cells = [Cells(network.trees, len(part)) for part in torch.split(coefficients, CHUNK)]
     for segment in range(count + 1):
-        network.deviation[segment] = (coefficients - prediction).square().mean(0).sqrt()
+        network.deviation[segment] = (coefficients - prediction).square().mean(0).sqrt().clamp(min=LEAST)
         if segment:
             head = network.heads[segment - 1]
             assert isinstance(head, Head)

@@ -91,7 +91,7 @@ def test_a_hundredth_of_a_shipped_run_goes_through_all_phases(
                   ("steps", "refiner_steps", "head_steps", "start_images", "couple_images", "warmup")}
     train = replace(whole, **hundredths, data=str(photos), batch=4, validation_images=2,
                     refiner_from=None)
-    network = PrincipalConfig.default(k, shipped.network.levels // 16, 8, width=8, first_block=0)
+    network = PrincipalConfig.default(k, 72 // shipped.network.level_bits, 8, width=8, first_block=0)
     trainer = Trainer.create(tmp_path, Recipe(network, train), World(torch.device("cpu")), phases)
     assert len(list(trainer.run())) == (whole.steps + whole.refiner_steps) // 100
     coupling = ["coupling picks", "reading images", *(["codebook"] if k > 2 else []), "trees again"]
