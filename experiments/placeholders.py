@@ -62,7 +62,7 @@ PICTURED = {  # rows of a sheet: peers, and budget
     "large": (("jpeg-shared", 64), ("webp-bare", 64), (None, 64), ("svg", 160), ("jpeg-shared", 160),
               ("webp-bare", 160), (None, 160)),
 }
-LABEL_WIDTH, SCALE, COLUMNS = 180, 2, 6
+LABEL_WIDTH, SCALE, COLUMNS = 180, 2, 5
 PAID = (32, 64, 160)  # budgets at which codecs of any size are replaced
 TIMED = 16  # images that are encoded and decoded one at a time
 
