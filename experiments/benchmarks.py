@@ -151,7 +151,7 @@ def _real_sentence(runs: dict[tuple[str, str], Results]) -> str:
     reached = [f"{codec['label']} {_value(codec):.2f} dB" for codec in _others(real)
                if _point(codec)["fitted"] == real["data"]["images"]]
     return (f"On the same {real['data']['images']} real faces (`{REAL_FACES}`, licences beside them), "
-            f"in {HEADLINE} bytes: " + ", ".join(reached) + ". The models never saw a photograph.")
+            f"in {HEADLINE} bytes: " + ", ".join(reached) + ". These models never saw a photograph.")
 
 
 def _prefixes(results: Results) -> str:
