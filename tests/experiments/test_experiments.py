@@ -221,9 +221,9 @@ def test_short_streams_compares_both_orders_of_the_splits(monkeypatch: pytest.Mo
     import short_streams
 
     change(monkeypatch, short_streams, RESOLUTION=16, LEVELS=(12, 40), MEASURED=4, HEAD_STEPS=1)
-    coarse = np.random.default_rng(0).integers(0, 256, (80, 2, 2, 3), np.uint8)
-    np.savez(tmp_path / "images.npz", coarse.repeat(8, 1).repeat(8, 2))
-    short_streams.main(str(tmp_path / "images.npz"), 70, None, tmp_path / "figures.json")
+    coarse = np.random.default_rng(0).integers(0, 256, (400, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", coarse.repeat(4, 1).repeat(4, 2))
+    short_streams.main(str(tmp_path / "images.npz"), 360, None, tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
     for name in ("alike", "growing"):
         assert figures[name]["typical"]["40"] > figures[name]["typical"]["12"]

@@ -37,10 +37,12 @@ class SplitTrees(nn.Module):
         An encoder and a decoder must agree on the order on any machine, and so no rounding may enter it.
         """
         axes = len(self.gain)
-        # The bits of non-negative floats are in the order of their values. By NumPy: an exported network knows no such
-        # cast, and so has the keys as a constant.
-        bits = torch.from_numpy(self.gain.half().cpu().numpy().view(np.int16)).int().to(self.gain.device)
-        return bits * axes + torch.arange(axes - 1, -1, -1, device=bits.device, dtype=torch.int32)[:, None]
+        gain = self.gain.half()
+        if torch.onnx.is_in_onnx_export():  # which knows no such view: the keys become a constant
+            bits = torch.from_numpy(gain.numpy().view(np.int16))
+        else:
+            bits = gain.view(torch.int16)  # of non-negative floats: in the order of their values
+        return bits.int() * axes + torch.arange(axes - 1, -1, -1, device=bits.device, dtype=torch.int32)[:, None]
 
 
 class Cells:
