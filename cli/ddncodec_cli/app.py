@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ddncodec.errors import DdnError, OutputFailed, memory_errors
+from ddncodec.errors import DdnError, MissingExtra, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
 from ddncodec.threads import share_cpu
 from ddncodec_cli.cut import cut
@@ -77,6 +77,11 @@ def main() -> None:
     except DdnError as error:
         complain(str(error))
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        complain("torch is not installed: pip install torch; to decode, onnxruntime will do: pip install onnxruntime")
+        sys.exit(MissingExtra.exit_code)
     except OSError as error:  # standard output is full, say
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered, which would fail again at the exit
         if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ddncodec import container, zoo
 from ddncodec.container import Stream
+from ddncodec.errors import MissingExtra
 from ddncodec.latent import Latent
 from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.weights import WeightsInfo
@@ -22,6 +23,12 @@ Run = Callable[..., Any]
 # A name that is None in sys.modules cannot be imported, as if the package were not installed.
 WITHOUT = "import sys; sys.modules['torch'] = None; from ddncodec_cli.app import main; main()"
 MODELS = [info for info in zoo.unconditional() if not isinstance(info.config, BlockwiseConfig)]
+
+
+@pytest.mark.parametrize("command", [("encode", "face.png"), ("sample", "-o", "a.png"), ("train", "--data", "face.png")])
+def test_what_needs_torch_says_so_in_one_line(command: tuple[object, ...], face: Path, run_code: Run, refused: Run
+                                              ) -> None:
+    assert "pip install torch" in refused(run_code(WITHOUT, *command), MissingExtra.exit_code)
 
 
 @pytest.mark.parametrize("info", MODELS, ids=lambda info: info.name)
