@@ -25,7 +25,9 @@ WITHOUT = "import sys; sys.modules['torch'] = None; from ddncodec_cli.app import
 MODELS = [info for info in zoo.unconditional() if not isinstance(info.config, BlockwiseConfig)]
 
 
-@pytest.mark.parametrize("command", [("encode", "face.png"), ("sample", "-o", "a.png"), ("train", "--data", "face.png")])
+@pytest.mark.parametrize("command", [
+    ("encode", "face.png"), ("sample", "-o", "a.png"), ("train", "--data", "face.png"),
+])
 def test_what_needs_torch_says_so_in_one_line(command: tuple[object, ...], face: Path, run_code: Run, refused: Run
                                               ) -> None:
     assert "pip install torch" in refused(run_code(WITHOUT, *command), MissingExtra.exit_code)
