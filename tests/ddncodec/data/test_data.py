@@ -250,15 +250,15 @@ def objects() -> bytes:
     ("labels-idx1-ubyte", struct.pack(">HBBI", 0, 8, 1, 2) + b"ab"),
     ("floats-idx3-ubyte", struct.pack(">HBB", 0, 13, 3)),
     ("x-idx3-ubyte.gz", b"no gzip"), ("x.txt", b"text"),
-    ("x-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2, 8, 8) + bytes(2**20), mtime=0)),  # a bomb
-    ("cut-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2, 8, 8) + bytes(128), mtime=0)[:-9]),
+    ("x-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2, 8, 8) + bytes(2**20))),  # a bomb
+    ("cut-idx3-ubyte.gz", gzip.compress(struct.pack(">HBBIII", 0, 8, 3, 2, 8, 8) + bytes(128))[:-9]),
     ("empty-idx3-ubyte", struct.pack(">HBBIII", 0, 8, 3, 2**31, 0, 0)),
     ("empty.npz", npz_of(x=npy((2**31, 0, 0, 3)))), ("huge.npz", npz_of(x=npy((1, 2**20, 2**20)))),
     *((f"header{number}.npz", npz_of(x=b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text))
       for number, text in enumerate([
           b"{'a': (((", b"{'descr': (), 'fortran_order': False, 'shape': (2,8,8)}",
           b"{'descr': '|u1', 'fortran_order': False, 'shape': (-1,-8,8)}", b" " * 20_000, b"(" * 9_000])),
-])
+], ids=lambda part: part if isinstance(part, str) else "")  # archives hold the time, by which processes would differ
 def test_an_array_file_that_lies_is_refused(name: str, data: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataMissing) as refusal:
