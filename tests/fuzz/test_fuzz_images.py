@@ -72,7 +72,11 @@ def read(data: bytes, **options: int) -> Picture | None:
     return picture
 
 
-OTHERS = 5  # files that other threads of the process may open meanwhile; what reading leaks would be as many as inputs
+def leaves_no_file_open(data: bytes) -> bool:
+    before = open_files()
+    read(data)
+    read(data, resolution=8)
+    return open_files() == before
 
 
 def open_files() -> int:
@@ -89,10 +93,9 @@ def test_a_damaged_file_is_read_or_refused(format: str, capfd: pytest.CaptureFix
         if picture is not None and fitted is not None:
             assert fitted.size == picture.size
             assert fitted.pixels.shape == (8, 8, 3)
+        assert any(leaves_no_file_open(data) for _ in range(3))  # other threads may open one meanwhile
 
-    before = open_files()
     test()
-    assert open_files() < before + OTHERS
     assert capfd.readouterr() == ("", "")
 
 
