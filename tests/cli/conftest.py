@@ -92,6 +92,28 @@ def run_code(tmp_path: Path) -> Run:
     return lambda *arguments, stdin=b"": start(["-c", *arguments], tmp_path, stdin)
 
 
+@pytest.fixture
+def run_light(run_code: Run) -> Callable[..., bytes]:
+    """Run a command line, check that it does its work without torch, numpy and Pillow, and give what it printed."""
+    code = """if True:
+        import sys
+        from ddncodec_cli.app import main
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code
+        print(sorted({"torch", "numpy", "PIL"} & sys.modules.keys()))
+    """
+
+    def check(*line: object) -> bytes:
+        result = run_code(code, *line)
+        assert (result.code, result.err) == (0, "")
+        assert result.out.endswith(b"[]\n")
+        return result.out.removesuffix(b"[]\n")
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def forks() -> Iterator[subprocess.Popen[str]]:
     """A process with torch loaded, which forks for every command line: the start is what takes the time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -168,35 +167,23 @@ def test_results_are_compared_and_what_differs_besides_is_told(
     refused(missing, 40)
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no Chromium")
 def test_the_report_renders_and_its_slider_moves_the_picture(
-    run_many: Run, pictures: Path, k2: Path, tmp_path: Path
+    run_many: Run, pictures: Path, k2: Path, tmp_path: Path, browser: Any
 ) -> None:
-    from selenium import webdriver
     from selenium.webdriver.common.by import By
 
     run_many(["eval", "d", "--model", k2, "--out", "run", *PEERS])
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", f"user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        browser.get((tmp_path / "run/report.html").as_uri())
-        assert "k2-planes" in browser.find_element(By.TAG_NAME, "h1").text
-        assert len(browser.find_elements(By.CSS_SELECTOR, "#curves polyline")) == 2
-        assert len(browser.find_elements(By.CSS_SELECTOR, "#table tr")) == 4
-        frame = browser.find_element(By.ID, "frame")
-        width = "return arguments[0].naturalWidth"
-        before, told = frame.get_attribute("src"), browser.find_element(By.ID, "told").text
-        assert browser.execute_script(width, frame) == 4 * 16
-        browser.execute_script("const s = document.getElementById('levels'); s.value = 3;"
-                               "s.dispatchEvent(new Event('input'))")
-        assert frame.get_attribute("src") != before
-        assert browser.find_element(By.ID, "told").text != told
-        browser.find_element(By.CSS_SELECTOR, "[data-budget='60']").click()
-        assert browser.get_log("browser") == []
-    finally:
-        browser.quit()
+    browser.get((tmp_path / "run/report.html").as_uri())
+    assert "k2-planes" in browser.find_element(By.TAG_NAME, "h1").text
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#curves polyline")) == 2
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#table tr")) == 4
+    frame = browser.find_element(By.ID, "frame")
+    width = "return arguments[0].naturalWidth"
+    before, told = frame.get_attribute("src"), browser.find_element(By.ID, "told").text
+    assert browser.execute_script(width, frame) == 4 * 16
+    browser.execute_script("const s = document.getElementById('levels'); s.value = 3;"
+                           "s.dispatchEvent(new Event('input'))")
+    assert frame.get_attribute("src") != before
+    assert browser.find_element(By.ID, "told").text != told
+    browser.find_element(By.CSS_SELECTOR, "[data-budget='60']").click()
+    assert browser.get_log("browser") == []

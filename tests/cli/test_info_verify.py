@@ -141,20 +141,9 @@ def test_info_does_not_need_the_weights(run_many: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])
-def test_neither_torch_nor_numpy_is_imported(run_code: Run, tmp_path: Path, default: Stream, command: str) -> None:
+def test_neither_torch_nor_numpy_is_imported(run_light: Run, tmp_path: Path, default: Stream, command: str) -> None:
     (tmp_path / "a.ddn").write_bytes(to_bytes(Stream(default.latent, 64, 64, default.weights_id, b"icc", "comment")))
-    code = """if True:
-        import sys
-        from ddncodec_cli.app import main
-        try:
-            main()
-        except SystemExit as end:
-            assert not end.code
-        print(sorted({"torch", "numpy", "PIL"} & sys.modules.keys()))
-    """
-    result = run_code(code, command, "a.ddn")
-    assert (result.code, result.err) == (0, "")
-    assert result.out.endswith(b"\n[]\n")
+    assert run_light(command, "a.ddn").endswith(b"\n")
 
 
 def test_reading_back_is_exact(default: Stream) -> None:

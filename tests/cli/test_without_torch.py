@@ -15,14 +15,12 @@ from ddncodec import container, zoo
 from ddncodec.container import Stream
 from ddncodec.errors import MissingExtra
 from ddncodec.latent import Latent
-from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.weights import WeightsInfo
 
 Run = Callable[..., Any]
 
 # A name that is None in sys.modules cannot be imported, as if the package were not installed.
 WITHOUT = "import sys; sys.modules['torch'] = None; from ddncodec_cli.app import main; main()"
-MODELS = [info for info in zoo.unconditional() if not isinstance(info.config, BlockwiseConfig)]
 
 
 @pytest.mark.parametrize("command", [
@@ -33,7 +31,7 @@ def test_what_needs_torch_says_so_in_one_line(command: tuple[object, ...], face:
     assert "pip install torch" in refused(run_code(WITHOUT, *command), MissingExtra.exit_code)
 
 
-@pytest.mark.parametrize("info", MODELS, ids=lambda info: info.name)
+@pytest.mark.parametrize("info", zoo.unconditional(), ids=lambda info: info.name)
 def test_files_of_each_shipped_model_are_decoded_cut_shown_and_verified(info: WeightsInfo, tmp_path: Path, run_code: Run
                                                                        ) -> None:
     picks = np.random.default_rng(0).integers(info.config.k, size=info.config.levels)

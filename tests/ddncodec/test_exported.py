@@ -22,7 +22,6 @@ from ddncodec.weights import WeightsInfo, read_info
 
 GOLDEN = sorted(path for path in (Path(__file__).parents[1] / "golden").glob("*.safetensors")
                 if not isinstance(read_info(path).config, BlockwiseConfig))
-SHIPPED = [info for info in zoo.unconditional() if not isinstance(info.config, BlockwiseConfig)]
 
 
 def latents(info: WeightsInfo) -> list[Latent]:
@@ -75,7 +74,7 @@ def test_a_graph_holds_no_weights_of_its_own(graph: Path, tmp_path: Path) -> Non
         ExportedDecoder(info, Path(shutil.copy(graph, tmp_path)))
 
 
-@pytest.mark.parametrize("info", SHIPPED, ids=lambda info: info.name)
+@pytest.mark.parametrize("info", zoo.unconditional(), ids=lambda info: info.name)
 def test_each_model_that_files_can_be_made_with_ships_with_its_decoder(info: WeightsInfo) -> None:
     decoder = exported(info)
     assert decoder is not None

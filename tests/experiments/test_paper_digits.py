@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -159,9 +158,7 @@ def test_a_node_of_the_tree_is_its_image_with_its_children_around() -> None:
     assert tuple(tile[0, 0]) == tree.COLOURS[3]
 
 
-@pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="no Chromium")
-def test_the_tree_s_page_zooms_and_moves(page: Path, tmp_path: Path) -> None:
-    from selenium import webdriver
+def test_the_tree_s_page_zooms_and_moves(page: Path, browser: Any) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
     from selenium.webdriver.common.by import By
@@ -169,45 +166,35 @@ def test_the_tree_s_page_zooms_and_moves(page: Path, tmp_path: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
     assert "http" not in page.read_text()
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", f"user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        browser.get(page.as_uri())
-        view, image = browser.find_element(By.ID, "view"), browser.find_element(By.ID, "tree")
-        browser.execute_async_script("arguments[0].decode().then(arguments[1])", image)
+    browser.get(page.as_uri())
+    view, image = browser.find_element(By.ID, "view"), browser.find_element(By.ID, "tree")
+    browser.execute_async_script("arguments[0].decode().then(arguments[1])", image)
 
-        def box() -> dict[str, float]:
-            sides = "const {x, y, width, height} = arguments[0].getBoundingClientRect(); return {x, y, width, height}"
-            return dict(browser.execute_script(sides, image))  # as it is shown; its own rect is not
+    def box() -> dict[str, float]:
+        sides = "const {x, y, width, height} = arguments[0].getBoundingClientRect(); return {x, y, width, height}"
+        return dict(browser.execute_script(sides, image))  # as it is shown; its own rect is not
 
-        def shows_all(_: object) -> bool:
-            return abs(box()["height"] - view.rect["height"]) < 1
+    def shows_all(_: object) -> bool:
+        return abs(box()["height"] - view.rect["height"]) < 1
 
-        WebDriverWait(browser, 10).until(shows_all)  # a window may take its size late
-        whole = box()
-        ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(view), 0, -400).perform()
-        near = box()
-        assert near["width"] == pytest.approx(whole["width"] * np.e, rel=0.02)
-        assert near["x"] + near["width"] / 2 == pytest.approx(whole["x"] + whole["width"] / 2, abs=3)
-        ActionChains(browser).move_to_element(view).click_and_hold().move_by_offset(40, -30).release().perform()
-        moved = box()
-        assert (moved["x"] - near["x"], moved["y"] - near["y"]) == pytest.approx((40, -30), abs=1)
-        view.send_keys(Keys.ARROW_RIGHT, "+")
-        assert box()["width"] == pytest.approx(1.25 * near["width"], rel=0.01)
-        view.send_keys("0")
-        assert box() == pytest.approx(whole, abs=1)
-        side = whole["width"] / 9  # of the places of level 2: the first child's last child
-        ActionChains(browser).move_to_element_with_offset(
-            view, round(2.5 * side - whole["width"] / 2), round(2.5 * side - whole["width"] / 2)).perform()
-        assert browser.find_element(By.ID, "path").text.startswith("Latent 0 7")
-        before = image.get_attribute("src")
-        browser.find_element(By.CSS_SELECTOR, "[data-levels='2']").click()
-        assert image.get_attribute("src") != before
-        assert browser.get_log("browser") == []
-    finally:
-        browser.quit()
+    WebDriverWait(browser, 10).until(shows_all)  # a window may take its size late
+    whole = box()
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(view), 0, -400).perform()
+    near = box()
+    assert near["width"] == pytest.approx(whole["width"] * np.e, rel=0.02)
+    assert near["x"] + near["width"] / 2 == pytest.approx(whole["x"] + whole["width"] / 2, abs=3)
+    ActionChains(browser).move_to_element(view).click_and_hold().move_by_offset(40, -30).release().perform()
+    moved = box()
+    assert (moved["x"] - near["x"], moved["y"] - near["y"]) == pytest.approx((40, -30), abs=1)
+    view.send_keys(Keys.ARROW_RIGHT, "+")
+    assert box()["width"] == pytest.approx(1.25 * near["width"], rel=0.01)
+    view.send_keys("0")
+    assert box() == pytest.approx(whole, abs=1)
+    side = whole["width"] / 9  # of the places of level 2: the first child's last child
+    ActionChains(browser).move_to_element_with_offset(
+        view, round(2.5 * side - whole["width"] / 2), round(2.5 * side - whole["width"] / 2)).perform()
+    assert browser.find_element(By.ID, "path").text.startswith("Latent 0 7")
+    before = image.get_attribute("src")
+    browser.find_element(By.CSS_SELECTOR, "[data-levels='2']").click()
+    assert image.get_attribute("src") != before
+    assert browser.get_log("browser") == []
