@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 import warnings
 from importlib.util import find_spec
@@ -62,7 +61,8 @@ def export(info: WeightsInfo, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / info.path.name
     if not weights.exists():
-        shutil.copyfile(info.path, weights)
+        with atomic_write(weights, overwrite=True) as file:
+            file.write(info.path.read_bytes())
     model = _traced(load_network(info))
     _share_weights(model, info.path)
     for name, value in (("format", FORMAT), ("weights", info.id.hex())):

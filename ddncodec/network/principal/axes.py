@@ -28,6 +28,7 @@ class PrincipalAxes(nn.Module):
     basis: Tensor
     cosines: Tensor
     order: Tensor
+    place: Tensor
 
     def __init__(self, resolution: int, axes: int, frequencies: tuple[int, ...]) -> None:
         super().__init__()
@@ -36,7 +37,9 @@ class PrincipalAxes(nn.Module):
         self.register_buffer("colours", torch.eye(COLOURS))
         self.register_buffer("basis", torch.eye(sum(frequencies), axes))
         self.register_buffer("cosines", torch.from_numpy(cosine_matrix(resolution)).float(), persistent=False)
-        self.register_buffer("order", torch.from_numpy(rising_frequencies(resolution)), persistent=False)
+        order = torch.from_numpy(rising_frequencies(resolution))
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("place", order.argsort(), persistent=False)  # of each frequency in that order
 
     def analyse(self, images: Tensor) -> Tensor:
         """(B, 3, R, R) → coefficients (B, axes), float32."""
@@ -48,7 +51,7 @@ class PrincipalAxes(nn.Module):
 
     def image(self, waves: Tensor) -> Tensor:
         """Inverse of `waves`: (B, sum of frequencies) → (B, 3, R, R)."""
-        rows = [functional.pad(kept, (0, self.resolution**2 - kept.shape[1]))[:, self.order.argsort()]
+        rows = [functional.pad(kept, (0, self.resolution**2 - kept.shape[1]))[:, self.place]
                 for kept in torch.split(waves, list(self.frequencies), 1)]
         planes = torch.stack(rows, 1).view(-1, COLOURS, self.resolution, self.resolution)
         planes = self.cosines.T @ planes @ self.cosines

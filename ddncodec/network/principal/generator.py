@@ -146,7 +146,8 @@ class PrincipalGenerator(Generator):
             steps = self.trees.steps[axes, leaves] * taken[:, :, None]
             dither = self.trees.dither[axes, leaves] * taken
             # Where no split is coupled the plain way is faster, but an exported network must not depend on that.
-            coupling = self.coupling if self._coupled and (torch.onnx.is_in_onnx_export() or dither.any()) else None
+            coupled = self._coupled if torch.onnx.is_in_onnx_export() else bool(dither.any())
+            coupling = self.coupling if coupled else None
             cell = axes * self.trees.gain.shape[1] + leaves
             proposals = SplitProposals(segment, axes, cell, prediction, steps, dither, coupling, self.spectrum,
                                        self.config.level_bits)
