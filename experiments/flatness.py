@@ -19,7 +19,7 @@ from sheet import save_sheet
 from ddncodec import load_model
 from ddncodec.evaluation.data import load
 from ddncodec.images import Pixels, fit, grid
-from ddncodec.metrics.distortion import squared_errors
+from ddncodec.metrics.distortion import psnr, squared_errors
 
 LIMIT = 0.25  # of the sampling rate
 CONTRAST = 4  # of the picture's crops, about each one's mean: patterns that one sees on a screen are faint in print
@@ -50,9 +50,9 @@ def main(
         decoded = codec.decode_batch(codec.encode_batch([fit(pixels, codec.resolution) for pixels in originals]))
         shown = np.stack([fit(pixels, side) for pixels in decoded])
         energy = fine_energy(shown)
-        psnr = 10 * np.log10(255**2 / squared_errors(originals, shown).mean())
+        decibels = psnr(float(squared_errors(originals, shown).mean()))
         typer.echo(f"{name}: {energy.mean() / own.mean():.2f} of it, at most 1.1 in "
-                   f"{(energy <= 1.1 * own).sum()} images; {psnr:.2f} dB")
+                   f"{(energy <= 1.1 * own).sum()} images; {decibels:.2f} dB")
         rows.append(shown)
     if picture is not None:
         save_sheet(picture, grid(list(enhanced(np.concatenate(rows))), len(originals)))

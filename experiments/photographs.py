@@ -25,16 +25,16 @@ from ddncodec.codec import Codec
 from ddncodec.evaluation.data import BUILT_IN, load
 from ddncodec.evaluation.peers import FILE_CODECS, tune_image
 from ddncodec.images import Pixels, fit, grid
-from ddncodec.metrics.distortion import squared_errors
+from ddncodec.metrics.distortion import psnr, squared_errors
 
 BUDGETS = {False: (160, 80, 40), True: (24, 21, 16)}  # bytes; 21 are the 28 characters of a BlurHash in base64url
 PEERS = ("webp", "jpegxl")
 EVERY, SHOWN = 30, 8  # crops in the picture
 
 
-def psnr(originals: Pixels, shown: Pixels) -> float:
-    """PSNR of the mean error, in dB."""
-    return round(float(10 * np.log10(255**2 / squared_errors(originals, shown).mean())), 2)
+def psnr_of_mean_error(originals: Pixels, shown: Pixels) -> float:
+    """In dB."""
+    return round(psnr(float(squared_errors(originals, shown).mean())), 2)
 
 
 def shown(codec: Codec, images: Pixels, effort: int, budget: int, bare: bool) -> Pixels:
@@ -49,7 +49,7 @@ def peer(name: str, images: Pixels, budget: int) -> float | None:
     codec = next(codec for codec in FILE_CODECS if codec.name == name)
     coded = [tune_image(codec, image, (budget,))[0][0] for image in images]
     found = [one.pixels for one in coded if one is not None]
-    return psnr(images, np.stack(found)) if len(found) == len(images) else None
+    return psnr_of_mean_error(images, np.stack(found)) if len(found) == len(images) else None
 
 
 def main(
@@ -68,10 +68,10 @@ def main(
     for effort in range(1, codec.network.max_effort + 1):
         flattened = shown(codec, flat, effort, first, bare)
         efforts[str(effort)] = {
-            "psnr_of_mean_error": {budget: psnr(held_out, shown(codec, held_out, effort, budget, bare))
+            "psnr_of_mean_error": {budget: psnr_of_mean_error(held_out, shown(codec, held_out, effort, budget, bare))
                                    for budget in budgets},
-            "faces": psnr(synthetic, shown(codec, synthetic, effort, first, bare)),
-            "flat": psnr(flat, flattened),
+            "faces": psnr_of_mean_error(synthetic, shown(codec, synthetic, effort, first, bare)),
+            "flat": psnr_of_mean_error(flat, flattened),
             "fine_energy_of_flat": round(float(fine_energy(flattened).mean() / fine_energy(flat).mean()), 2),
         }
     figures = {

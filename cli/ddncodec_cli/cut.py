@@ -10,7 +10,17 @@ import typer
 from ddncodec import bare as bare_streams
 from ddncodec import container
 from ddncodec_cli import options
-from ddncodec_cli.jobs import Failures, Job, Outputs, destination, in_batches, plan, read_bytes, require_free
+from ddncodec_cli.jobs import (
+    Failures,
+    Job,
+    Outputs,
+    destination,
+    in_batches,
+    plan,
+    read_bytes,
+    require_free,
+    stream_suffix,
+)
 from ddncodec_cli.weights import read_bare, require_model
 
 
@@ -34,7 +44,7 @@ def cut(
     if output is None and output_dir is None and any(str(path) != "-" for path in inputs):
         raise typer.BadParameter("say where to: -o or --output-dir")
     of = require_model(bare, model)
-    suffix = ".ddnb" if bare else ".ddn"
+    suffix = stream_suffix(bare)
     failures = Failures()
     jobs = plan(inputs, *destination(output, output_dir), recursive, suffix,
                 lambda name: Path(name).suffix.lower() == suffix, failures)

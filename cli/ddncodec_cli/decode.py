@@ -25,6 +25,7 @@ from ddncodec_cli.jobs import (
     made,
     plan,
     require_free,
+    stream_suffix,
 )
 from ddncodec_cli.weights import read_stream, require_model, weights_of
 
@@ -59,7 +60,7 @@ def decode(
     failures = Failures()
     output_file, output_dir = destination(output, output_dir)
     jobs = plan(inputs, output_file, output_dir, recursive, ".png",
-                lambda name: Path(name).suffix.lower() == (".ddnb" if bare else ".ddn"), failures)
+                lambda name: Path(name).suffix.lower() == stream_suffix(bare), failures)
     kind = image_format(output_file)
 
     @functools.cache

@@ -30,6 +30,7 @@ from ddncodec_cli.jobs import (
     read_picture,
     require_free,
     shown,
+    stream_suffix,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def encode(
     if bare and (comment is not None or keep_icc):
         raise typer.BadParameter("a bare stream has no room for a comment or a profile")
     failures = Failures()
-    jobs = plan(inputs, *destination(output, output_dir), recursive, ".ddnb" if bare else ".ddn",
+    jobs = plan(inputs, *destination(output, output_dir), recursive, stream_suffix(bare),
                 lambda name: Path(name).suffix.lower() in READ_SUFFIXES, failures, printed=text)
     if as_json and not text and any(job.target == STANDARD for job in jobs):
         raise typer.BadParameter("--json and the file would both go to standard output; -o names a file")

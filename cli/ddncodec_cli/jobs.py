@@ -114,6 +114,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def stream_suffix(bare: bool) -> str:
+    """Of a file's name, or of a bare stream's."""
+    return ".ddnb" if bare else ".ddn"
+
+
 def path_of(text: str) -> Path:
     """The file of a name; a file `-`, given as `./-`, by its whole path, since `-` is a standard stream."""
     return Path(text).absolute() if text != str(STANDARD) and Path(text) == STANDARD else Path(text)
