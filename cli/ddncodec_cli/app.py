@@ -9,10 +9,12 @@ import sys
 from typing import Annotated, NoReturn
 
 import typer
+from typer.completion import completion_init
 
 from ddncodec.errors import DdnError, MissingExtra, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
 from ddncodec.threads import share_cpu
+from ddncodec_cli.completion import completion
 from ddncodec_cli.cut import cut
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
@@ -37,11 +39,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export):
+for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export, completion):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")
+completion_init()  # as add_completion would, without its two options
 
 
 def _version(wanted: bool) -> None:

@@ -25,7 +25,7 @@ from ddncodec_cli.weights import read_bare, require_model
 
 
 def cut(
-    inputs: options.Inputs,
+    inputs: options.StreamsBelow,
     output: options.Output = None,
     output_dir: options.OutputDir = None,
     recursive: options.Recursive = False,

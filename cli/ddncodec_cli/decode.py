@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ddncodec_cli import options
+from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import (
     BATCH,
     Failures,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def decode(
-    inputs: options.Inputs,
+    inputs: options.StreamsBelow,
     output: options.Output = None,
     output_dir: options.OutputDir = None,
     recursive: options.Recursive = False,
@@ -44,7 +44,8 @@ def decode(
     partial: options.Partial = False,
     bare: options.Bare = False,
     model: Annotated[
-        str | None, typer.Option(help="A model's name or weights file; by default the one that the file names.")
+        str | None, typer.Option(autocompletion=completion.models,
+                                 help="A model's name or weights file; by default the one that the file names.")
     ] = None,
     device: options.Device = "auto",
 ) -> None:

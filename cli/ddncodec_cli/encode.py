@@ -13,7 +13,7 @@ import typer
 from ddncodec import zoo
 from ddncodec.bare import to_text
 from ddncodec.effort import GREEDY, MAX_EFFORT
-from ddncodec_cli import options
+from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import (
     STANDARD,
     Failures,
@@ -57,7 +57,8 @@ def encode(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="A model's name, or the path of a weights file; several as A,B, or auto, all that ship and "
+        typer.Option(autocompletion=completion.several_models,
+                     help="A model's name, or the path of a weights file; several as A,B, or auto, all that ship and "
                           "are not conditional: each image by the nearest. Takes the time of all, and of decoding."),
     ] = zoo.DEFAULT,
     comment: Annotated[str | None, typer.Option(help="Text to keep in the file.")] = None,

@@ -30,7 +30,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path, typer.Option(help="The run's folder; the same command goes on with a stopped run.")] = Path(
         "runs/eval"),
-    model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    model: options.Model = zoo.DEFAULT,
     budget: Annotated[
         list[int] | None,
         typer.Option(min=1, help="Bytes of a whole file or bare stream; several times. By default 80 to 320."),

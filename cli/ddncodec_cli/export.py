@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from ddncodec import zoo
+from ddncodec_cli import options
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    model: options.NamedModel = zoo.DEFAULT,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Where to write it; by default beside the weights.")
     ] = None,

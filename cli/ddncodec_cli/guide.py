@@ -57,7 +57,7 @@ def guide(
     ] = 1.0,
     label: conditions.Label = None,
     condition: conditions.Image = None,
-    model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    model: options.Model = zoo.DEFAULT,
     save_latent: SaveLatent = False,
     force: options.Force = False,
     device: options.Device = "auto",

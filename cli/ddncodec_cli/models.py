@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -30,7 +30,7 @@ def list_models(as_json: options.Json = False) -> None:
 
 @app.command()
 def show(
-    model: Annotated[str, typer.Argument(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    model: options.NamedModel = zoo.DEFAULT,
     as_json: options.Json = False,
 ) -> None:
     """Show a model: its layout, its card and its figures."""

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from ddncodec_cli import completion
 from ddncodec_cli.jobs import path_of
 
-Inputs = Annotated[
-    list[Path], typer.Argument(parser=path_of, help="Files or, with -r, directories; - is standard input.")
+_FILES = "Files or, with -r, directories; - is standard input."
+Inputs = Annotated[list[Path], typer.Argument(parser=path_of, autocompletion=completion.images, help=_FILES)]
+StreamsBelow = Annotated[list[Path], typer.Argument(parser=path_of, autocompletion=completion.streams, help=_FILES)]
+Streams = Annotated[
+    list[Path], typer.Argument(parser=path_of, autocompletion=completion.streams,
+                               help=".ddn files; - is standard input.")
 ]
-Streams = Annotated[list[Path], typer.Argument(parser=path_of, help=".ddn files; - is standard input.")]
 Output = Annotated[
     str | None, typer.Option("-o", "--output", metavar="PATH",
                              help="Output file, or directory if it ends in /; - is standard output.")
@@ -27,7 +31,13 @@ MaxBytes = Annotated[
 Bare = Annotated[
     bool, typer.Option("--bare", help="They are bare streams of --model, or the text of such.")
 ]
-BareModel = Annotated[str | None, typer.Option("--model", help="Of bare streams: a model's name or weights file.")]
+_MODEL = "A model's name, or the path of a weights file."
+Model = Annotated[str, typer.Option(autocompletion=completion.models, help=_MODEL)]
+NamedModel = Annotated[str, typer.Argument(autocompletion=completion.models, help=_MODEL)]
+BareModel = Annotated[
+    str | None, typer.Option("--model", autocompletion=completion.models,
+                             help="Of bare streams: a model's name or weights file.")
+]
 Partial = Annotated[
     bool, typer.Option("--partial", help="Take the whole levels of files that broke off, whose checksum is lost.")
 ]

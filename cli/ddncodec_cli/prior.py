@@ -25,7 +25,7 @@ BATCH = 100
 
 
 def prior(
-    model: Annotated[str, typer.Argument(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+    model: options.NamedModel = zoo.DEFAULT,
     data: Annotated[
         str | None, typer.Option(help="Images, as train takes them; by default the synthetic faces.")
     ] = None,

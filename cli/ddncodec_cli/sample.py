@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ddncodec import zoo
-from ddncodec_cli import conditions, options
+from ddncodec_cli import completion, conditions, options
 from ddncodec_cli.jobs import lazy_codec, named, path_of, read_bytes
 from ddncodec_cli.results import Count, Output, Results, SaveLatent, Seed
 from ddncodec_cli.weights import weights_of
@@ -22,13 +22,15 @@ def sample(
         float, typer.Option(min=0.01, max=100, help="1: as likely as in training; below, likely picks, or small steps.")
     ] = 1.0,
     prefix: Annotated[
-        Path | None, typer.Option(parser=path_of, help="A .ddn file whose first levels all images have.")
+        Path | None, typer.Option(parser=path_of, autocompletion=completion.streams,
+                                  help="A .ddn file whose first levels all images have.")
     ] = None,
     levels: Annotated[int | None, typer.Option(min=1, help="How many levels of --prefix to keep; all of them.")] = None,
     label: conditions.Label = None,
     condition: conditions.Image = None,
     model: Annotated[
-        str | None, typer.Option(help="A model's name or weights file; by default binddn, or that of --prefix.")
+        str | None, typer.Option(autocompletion=completion.models,
+                                 help="A model's name or weights file; by default binddn, or that of --prefix.")
     ] = None,
     prior: Annotated[
         str, typer.Option(metavar="own|none|FILE", help="How likely picks are: the model's own prior; none, all alike, "

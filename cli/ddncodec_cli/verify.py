@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ddncodec_cli import options
+from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import Failures, printable
 from ddncodec_cli.weights import read_stream, require_model, weights_of
 
@@ -14,7 +14,8 @@ from ddncodec_cli.weights import read_stream, require_model, weights_of
 def verify(
     files: options.Streams,
     model: Annotated[
-        str | None, typer.Option(help="A model's name or weights file; by default the models here.")
+        str | None, typer.Option(autocompletion=completion.models,
+                                 help="A model's name or weights file; by default the models here.")
     ] = None,
     bare: options.Bare = False,
 ) -> None:
