@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddncodec.batches import BATCH, halved, made
 from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import (
-    BATCH,
     Failures,
     Job,
     Outputs,
     decoder_of,
     destination,
-    halved,
     image_format,
     in_batches,
-    made,
     plan,
     require_free,
     stream_suffix,

@@ -12,6 +12,7 @@ import typer
 
 from ddncodec import zoo
 from ddncodec.bare import to_text
+from ddncodec.batches import halved, made
 from ddncodec.effort import GREEDY, MAX_EFFORT
 from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import (
@@ -21,10 +22,8 @@ from ddncodec_cli.jobs import (
     Outputs,
     complain,
     destination,
-    halved,
     in_batches,
     lazy_codec,
-    made,
     plan,
     printable,
     read_picture,

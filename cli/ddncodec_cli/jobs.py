@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, TypeVar
 
 import typer
 
+from ddncodec.batches import BATCH
 from ddncodec.errors import (
     DdnError,
     InputMissing,
-    OutOfMemory,
     OutputExists,
     OutputFailed,
     UnreadableImage,
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from ddncodec.weights import WeightsInfo
 
 T = TypeVar("T")
-R = TypeVar("R")
 Identity = tuple[int, int]
 STANDARD = Path("-")  # standard input or output
-BATCH = 64  # files, or images to draw, in memory at once
 MAX_PIPE = 2**28  # bytes of a picture
 WRITERS = 8
 
@@ -323,27 +321,6 @@ def in_batches(jobs: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
     with typer.progressbar(parts, file=sys.stderr) as bar:
         for part in bar:
             work(part)
-
-
-def halved(batch: Sequence[T], work: Callable[[Sequence[T]], Sequence[R | DdnError]]) -> list[R | DdnError]:
-    """What `work` makes of each of a batch: in halves where memory runs out for all at once.
-
-    An OutOfMemory stands for what memory runs out for even alone.
-    """
-    try:
-        return list(work(batch))
-    except OutOfMemory as error:
-        if len(batch) == 1:
-            return [error]
-        middle = len(batch) // 2
-    return halved(batch[:middle], work) + halved(batch[middle:], work)
-
-
-def made(result: R | DdnError) -> R:
-    """One of `halved`'s; raises the error that stands for it."""
-    if isinstance(result, DdnError):
-        raise result
-    return result
 
 
 def decoder_of(info: WeightsInfo, device: str, many: bool) -> StreamDecoder:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ddncodec.batches import BATCH
 from ddncodec.errors import UnknownWeights
 from ddncodec.files import is_special
 from ddncodec_cli.jobs import (
-    BATCH,
     STANDARD,
     Outputs,
     identities,
