@@ -227,3 +227,9 @@ class MissingExtra(DdnError):
     """A command wants packages that are not installed."""
 
     exit_code = 61
+
+
+class BadKit(DdnError):
+    """A conformance kit is not one, or its streams are not what it says of them."""
+
+    exit_code = 62

@@ -15,6 +15,7 @@ from ddncodec.errors import DdnError, MissingExtra, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
 from ddncodec.threads import share_cpu
 from ddncodec_cli.completion import completion
+from ddncodec_cli.conformance import conformance
 from ddncodec_cli.cut import cut
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export, completion):
+for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export, conformance, completion):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")
