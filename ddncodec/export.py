@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import warnings
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,10 @@ from ddncodec.files import atomic_write
 from ddncodec.network.base import Generator
 from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.pixels import rounded
-from ddncodec.weights import WeightsInfo, load_network, tensor_places
+from ddncodec.weights import SCALE, Place, WeightsInfo, load_network, tensor_places
 
 OPSET = 18
+KINDS = {"F16": np.float16, "F32": np.float32, "I8": np.int8}  # of tensors in weights files
 BATCH = 2  # of the latents that the graph is traced with, of different lengths; it takes any number
 
 
@@ -65,6 +68,7 @@ def export(info: WeightsInfo, folder: Path) -> Path:
             file.write(info.path.read_bytes())
     model = _traced(load_network(info))
     _share_weights(model, info.path)
+    _shorten(model)
     for name, value in (("format", FORMAT), ("weights", info.id.hex())):
         model.metadata_props.add(key=name, value=value)
     graph = weights.with_suffix(SUFFIX)
@@ -102,35 +106,85 @@ def _traced(network: Generator) -> Any:
 
 
 def _share_weights(model: Any, weights: Path) -> None:
-    """Let a graph read its weights from the safetensors file, in half precision, and make them float32."""
+    """Let a graph read its weights from the safetensors file, by the names there, and make them float32."""
     from onnx import TensorProto, helper, numpy_helper
 
-    content = weights.read_bytes()
-    places = {_key(np.frombuffer(content, np.float16, place.length // 2, place.offset)): place
-              for place in tensor_places(weights).values()}
-    casts, transposed = [], set()
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        place = places.get(_key(values))
-        if place is None and values.ndim == 2 and (place := places.get(_key(values.T))):
-            transposed.add(tensor.name)
-            tensor.dims[:] = values.T.shape
-        if place is None or values.dtype != np.float32:
-            continue  # computed from weights, or a constant of the network
-        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], to=TensorProto.FLOAT))
-        tensor.ClearField("raw_data")
-        tensor.name, tensor.data_type = f"{tensor.name}.half", TensorProto.FLOAT16
-        tensor.data_location = TensorProto.EXTERNAL
+    places = tensor_places(weights)
+    names = {_key(values): name for name, values in _values(weights, places).items()}
+    own, nodes, transposed = [], [], set()
+    shared: dict[str, Any] = {}
+
+    def share(name: str, shape: Sequence[int]) -> str:
+        """What a tensor of the file is called in the graph: as there, unless it has that in another shape already."""
+        place = places[name]
+        tensor = TensorProto(name=name, dims=shape, data_location=TensorProto.EXTERNAL,
+                             data_type=helper.np_dtype_to_tensor_dtype(np.dtype(KINDS[place.kind])))
         for key, value in (("location", weights.name), ("offset", place.offset), ("length", place.length)):
             tensor.external_data.add(key=key, value=str(value))
+        if shared.setdefault(name, tensor).dims != tensor.dims:
+            tensor.name = f"{name}:{'x'.join(map(str, shape))}"
+            shared[tensor.name] = tensor
+        return str(tensor.name)
+
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        name = names.get(_key(values))
+        if name is None and values.ndim == 2 and (name := names.get(_key(values.T))):
+            transposed.add(tensor.name)
+            values = values.T
+        if name is None or values.dtype != np.float32:
+            own.append(tensor)  # computed from weights, or a constant of the network
+        elif places[name].kind == "I8":
+            parts = [share(name, places[name].shape), share(name + SCALE, places[name].shape[:1])]
+            nodes.append(helper.make_node("DequantizeLinear", parts, [tensor.name], axis=0))
+        else:
+            nodes.append(helper.make_node("Cast", [share(name, values.shape)], [tensor.name], to=TensorProto.FLOAT))
     for node in model.graph.node:
         if transposed.intersection(node.input):
             assert node.op_type == "MatMul"
             node.op_type = "Gemm"
             node.attribute.append(helper.make_attribute("transB", 1))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    nodes.extend(model.graph.node)
+    for field, content in ((model.graph.initializer, [*own, *shared.values()]), (model.graph.node, nodes)):
+        del field[:]
+        field.extend(content)
+
+
+def _shorten(model: Any) -> None:
+    """Leave out of a graph what only a person would read, half of its bytes, but for the names of weights."""
+    from onnx import AttributeProto
+
+    graph = model.graph
+    kept = [value.name for value in (*graph.input, *graph.output)]
+    kept += [tensor.name for tensor in graph.initializer if tensor.external_data]
+    short: dict[str, str] = {name: name for name in ("", *kept)}
+
+    def renamed(name: str) -> str:
+        return short.setdefault(name, f"{len(short):x}")
+
+    def rename(graph: Any) -> None:
+        for named in (*graph.initializer, *graph.input, *graph.output):
+            named.name = renamed(named.name)
+        for node in graph.node:
+            node.input[:], node.output[:] = map(renamed, node.input), map(renamed, node.output)
+            node.ClearField("name")
+            for attribute in node.attribute:
+                if attribute.type == AttributeProto.GRAPH:  # the body of a loop, which sees the names around it
+                    rename(attribute.g)
+        del graph.value_info[:]
+
+    rename(graph)
+
+
+def _values(weights: Path, places: Mapping[str, Place]) -> dict[str, npt.NDArray[Any]]:
+    """The numbers of a weights file's tensors, by name; the scales of those in 8 bits are in them."""
+    content = weights.read_bytes()
+    values = {name: np.frombuffer(content, KINDS[place.kind], math.prod(place.shape), place.offset).reshape(place.shape)
+              for name, place in places.items()}
+    for name, place in places.items():
+        if place.kind == "I8":
+            values[name] = values[name] * values.pop(name + SCALE)[:, None]
+    return values
 
 
 def _key(values: npt.NDArray[Any]) -> bytes:

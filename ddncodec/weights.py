@@ -1,4 +1,8 @@
-"""Weights files: a network's configuration and half-precision weights in one safetensors file.
+"""Weights files: a network's configuration and weights in one safetensors file.
+
+Weights are in half precision. A matrix NAME may be in 8 bits, −127 to 127, beside float32 numbers NAME.scale that its
+rows are multiplied by. Weights that supersede others are another file with an id of its own, and name the others as
+earlier ones, whose streams they decode as well.
 
 The file's header and its content hash are read without torch, so that commands can name weights in
 milliseconds; only `load_network` needs torch.
@@ -8,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +22,7 @@ from ddncodec.container import Stream
 from ddncodec.errors import BadCheckpoint, NotFinite, UnknownWeights
 from ddncodec.files import atomic_write, open_input
 from ddncodec.latent import Latent
-from ddncodec.network.config import GeneratorConfig
+from ddncodec.network.config import GeneratorConfig, to_json
 from ddncodec.network.registry import build, config_from_json
 
 if TYPE_CHECKING:
@@ -30,20 +34,44 @@ FORMAT = "ddncodec-weights-1"
 MAX_HEADER = 16 * 2**20
 MAX_WORK = 2**44  # multiplications to decode an image: some minutes
 ID_BYTES = 4
+MAX_EARLIER = 64  # weights that a file may name
+MAX_DEVIATION = 255
+SCALE = ".scale"  # behind a matrix's name: of its rows, where it is in 8 bits
+EIGHT_BITS = 127  # the largest of their numbers
+
+
+class Earlier(NamedTuple):
+    """Weights that others supersede.
+
+    id: theirs. deviation: by how many 8-bit steps, at most, the pictures of their streams were seen to change.
+    """
+
+    id: bytes
+    deviation: int
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsInfo:
-    """path: the file. name: the checkpoint's. config: the network's. id: 4 bytes that a .ddn stream names."""
+    """What a weights file says of itself.
+
+    path: the file. name: the checkpoint's. config: the network's. id: 4 bytes that a .ddn stream names. earlier: those
+    whose streams these weights decode as well.
+    """
 
     path: Path
     name: str
     config: GeneratorConfig
     id: bytes
+    earlier: tuple[Earlier, ...] = ()
+
+    @property
+    def ids(self) -> list[bytes]:
+        """Of the weights whose streams these decode: theirs first, then the earlier ones'."""
+        return [self.id, *(one.id for one in self.earlier)]
 
     def check(self, stream: Stream) -> None:
-        """Raise UnknownWeights unless the stream was made with these weights, for this many levels of this K."""
-        if stream.weights_id != self.id:
+        """Raise UnknownWeights unless the weights decode the stream: it was made with them, or with earlier ones."""
+        if stream.weights_id not in self.ids:
             raise UnknownWeights(f"it was made with the weights {stream.weights_hex}, "
                                  f"not with {self.name}, {self.id.hex()}")
         self.check_latent(stream.latent)
@@ -74,52 +102,88 @@ def read_info(path: Path) -> WeightsInfo:
         try:
             header = json.loads(file.read(size))
             metadata = header.pop("__metadata__")
-            marks = metadata["format"], metadata["name"], metadata["config"]
+            marks = metadata["format"], metadata["name"], metadata["config"], metadata.get("earlier", "{}")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BadCheckpoint("not a checkpoint of ddncodec", path) from None
         if marks[0] != FORMAT or not all(isinstance(mark, str) for mark in marks):
             raise BadCheckpoint("not a checkpoint of ddncodec", path)
         try:
             config = config_from_json(marks[2])
+            earlier = _earlier_from_json(marks[3])
         except BadCheckpoint as error:
             raise error.of(path) from None
         digest = hashlib.sha256(config.to_json().encode())
         digest.update(json.dumps(header, sort_keys=True).encode())
         while chunk := file.read(2**20):
             digest.update(chunk)
-    return WeightsInfo(path, marks[1], config, digest.digest()[:ID_BYTES])
+    return WeightsInfo(path, marks[1], config, digest.digest()[:ID_BYTES], earlier)
+
+
+def _earlier_from_json(text: str) -> tuple[Earlier, ...]:
+    """What a weights file says of earlier weights, which is not trusted: deviations by hexadecimal ids."""
+    try:
+        said = json.loads(text)
+        earlier = tuple(Earlier(bytes.fromhex(name), deviation) for name, deviation in said.items())
+    except (ValueError, AttributeError, RecursionError):
+        raise BadCheckpoint("what it says of earlier weights is no table of ids") from None
+    if len(earlier) > MAX_EARLIER or [one.id.hex() for one in earlier] != list(said) or not all(
+            len(one.id) == ID_BYTES and type(one.deviation) is int and 0 <= one.deviation <= MAX_DEVIATION
+            for one in earlier):
+        raise BadCheckpoint(f"it may name up to {MAX_EARLIER} earlier weights, each by {2 * ID_BYTES} hexadecimal "
+                            f"digits, with deviations of 0 to {MAX_DEVIATION}")
+    return earlier
 
 
 class Place(NamedTuple):
-    """Where a tensor's values are in a weights file, in bytes from its beginning."""
+    """Where a tensor's values are in a weights file, in bytes from its beginning. kind: F16, F32 or I8."""
 
+    kind: str
     shape: list[int]
     offset: int
     length: int
 
 
 def tensor_places(path: Path) -> dict[str, Place]:
-    """Where the half-precision tensors of a weights file are, by name; the file is one that `read_info` has read."""
+    """Where the tensors of a weights file are, by name; the file is one that `load_network` takes."""
     with open_input(path) as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
-    return {name: Place(entry["shape"], 8 + size + entry["data_offsets"][0],
+    return {name: Place(entry["dtype"], entry["shape"], 8 + size + entry["data_offsets"][0],
                         entry["data_offsets"][1] - entry["data_offsets"][0])
-            for name, entry in header.items() if entry.get("dtype") == "F16"}
+            for name, entry in header.items() if entry.get("dtype") in ("F16", "F32", "I8")}
 
 
-def save_network(path: Path, network: Generator, name: str) -> None:
-    """Write a network's state in half precision; `load_network` is the inverse, up to rounding. Overwrites.
+def save_network(path: Path, network: Generator, name: str, *, eight_bits: bool = False, earlier: Sequence[Earlier] = ()
+                 ) -> None:
+    """Write a network's state; `load_network` is the inverse, up to rounding. Overwrites.
 
-    Raises NotFinite where a value is beyond half precision.
+    Args:
+        path: Where to.
+        network: In half precision it must be finite.
+        name: The checkpoint's.
+        eight_bits: Hold in 8 bits what loses little by it, `network.in_eight_bits`; all else is in half precision.
+        earlier: Weights whose streams this network decodes as well.
+
+    Raises:
+        NotFinite: A value is beyond half precision.
+        OutputFailed: As its name says.
     """
+    import torch
     from safetensors.torch import save
 
-    tensors = {key: (_shares(value) if key.endswith(".usage") else value).half().contiguous()
-               for key, value in network.state_dict().items() if _kept(key, network.config)}
+    state = {key: (_shares(value) if key.endswith(".usage") else value)
+             for key, value in network.state_dict().items() if _kept(key, network.config)}
+    tensors = {key: value.half().contiguous() for key, value in state.items()}
     if beyond := [key for key, value in tensors.items() if not value.isfinite().all()]:
         raise NotFinite(f"{beyond[0]} holds values beyond half precision", path)
+    if eight_bits:
+        for key in network.in_eight_bits:
+            scale = state[key].abs().amax(1) / EIGHT_BITS
+            tensors[key] = (state[key] / scale.clamp(min=1e-30)[:, None]).round().to(torch.int8)
+            tensors[key + SCALE] = scale
     metadata = {"format": FORMAT, "name": name, "config": network.config.to_json()}
+    if earlier:
+        metadata["earlier"] = to_json({one.id.hex(): one.deviation for one in earlier})
     with atomic_write(path, overwrite=True) as file:
         file.write(save(tensors, metadata))
 
@@ -128,7 +192,7 @@ def load_network(info: WeightsInfo) -> Generator:
     """The network of a weights file, in float32 and evaluation mode, on the CPU.
 
     Raises BadCheckpoint where a tensor is missing, unknown, of a wrong shape or type, or not finite in float32; where
-    the network would take too long for an image, or draws none of finite numbers.
+    one in 8 bits has no scales; where the network would take too long for an image, or draws none of finite numbers.
     """
     import torch
     from safetensors import SafetensorError
@@ -145,6 +209,7 @@ def load_network(info: WeightsInfo) -> Generator:
     except (SafetensorError, ValueError) as error:
         raise BadCheckpoint(str(error), info.path) from None
     try:
+        tensors = _from_eight_bits(tensors)
         network = lay_out(config, tensors, lambda key: _kept(key, config))
         require_work(config, sum(tensor.numel() for tensor in tensors.values()))
         state = {}
@@ -165,6 +230,26 @@ def load_network(info: WeightsInfo) -> Generator:
     except BadCheckpoint as error:
         raise error.of(info.path) from None
     return network
+
+
+def _from_eight_bits(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file, with those that are in 8 bits as float32, and without their scales.
+
+    Raises BadCheckpoint.
+    """
+    import torch
+
+    coarse = {key: tensor for key, tensor in tensors.items() if tensor.dtype == torch.int8}
+    whole = {}
+    for key, tensor in coarse.items():
+        scale = tensors.get(key + SCALE)
+        if scale is None or scale.dtype != torch.float32 or tensor.dim() != 2 or scale.shape != tensor.shape[:1]:
+            raise BadCheckpoint(f"{key} is in 8 bits and no matrix with a scale for each row")
+        if (tensor < -EIGHT_BITS).any() or not (scale >= 0).all():
+            raise BadCheckpoint(f"{key} holds numbers below -{EIGHT_BITS}, or scales below zero")
+        whole[key] = tensor * scale[:, None]
+    scales = {key + SCALE for key in coarse}
+    return {key: whole.get(key, tensor) for key, tensor in tensors.items() if key not in scales}
 
 
 def lay_out(config: GeneratorConfig, tensors: Mapping[str, Tensor], has: Callable[[str], bool]) -> Generator:

@@ -65,9 +65,9 @@ def find_several(names: str) -> tuple[WeightsInfo, ...]:
 
 
 def find_id(weights_id: bytes) -> WeightsInfo:
-    """The zoo's checkpoint with that id. Raises UnknownWeights."""
+    """The zoo's checkpoint that decodes streams of the weights with that id. Raises UnknownWeights."""
     for info in shipped():
-        if info.id == weights_id:
+        if weights_id in info.ids:
             return info
     raise UnknownWeights(f"it was made with the weights {weights_id.hex()}, which are not among the models here")
 

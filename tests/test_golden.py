@@ -28,6 +28,16 @@ def test_a_stream_decodes_to_its_reference_picture(path: Path) -> None:
     assert np.abs(difference).max() <= 1
 
 
+def test_weights_decode_the_streams_of_those_that_they_supersede() -> None:
+    codec = load_model(STREAMS[0].with_name("k2-eight-bits.safetensors"), "cpu")
+    (earlier,) = codec.info.earlier
+    for path in (STREAMS[0].with_name(f"{name}.ddn") for name in ("k2-refined", "k2-refined-half")):
+        assert container.from_bytes(path.read_bytes()).weights_id == earlier.id != codec.info.id
+        with Image.open(path.with_suffix(".png")) as reference:
+            difference = decode(path.read_bytes(), codec).astype(int) - np.asarray(reference)
+        assert np.abs(difference).max() <= earlier.deviation
+
+
 @pytest.mark.parametrize("path", BARE, ids=lambda path: path.stem)
 def test_a_bare_stream_and_its_text_decode_to_their_reference_picture(path: Path) -> None:
     codec = load_model(str(path.with_name(path.stem.removesuffix("-bare") + ".safetensors")), "cpu")
@@ -58,5 +68,5 @@ def test_golden_files_cover_all_generators_and_what_each_can_be_made_of() -> Non
     assert {config.learning_residual for config in configs if isinstance(config, SingleShotConfig)} == {True, False}
     assert any(isinstance(config, RecurrentConfig) for config in configs)
     assert {bool(config.refiner) for config in configs if isinstance(config, PrincipalConfig)} == {True, False}
-    assert len(STREAMS) >= 18
+    assert len(STREAMS) >= 22
     assert len(BARE) >= 3

@@ -30,6 +30,7 @@ from ddncodec_cli.weights import read_stream, require_model, weights_of
 if TYPE_CHECKING:
     from ddncodec.container import Stream
     from ddncodec.decoding import StreamDecoder
+    from ddncodec.weights import WeightsInfo
 
 
 def decode(
@@ -63,19 +64,24 @@ def decode(
     kind = image_format(output_file)
 
     @functools.cache
-    def decoder(weights_id: bytes) -> StreamDecoder:
-        return decoder_of(weights_of(weights_id, model), device, many=len(jobs) > BATCH)
+    def weights(weights_id: bytes) -> WeightsInfo:
+        return weights_of(weights_id, model)
+
+    @functools.cache
+    def decoder(info: WeightsInfo) -> StreamDecoder:
+        return decoder_of(info, device, many=len(jobs) > BATCH)
 
     def work(part: Sequence[Job]) -> None:
-        by_weights: dict[bytes, dict[Job, Stream]] = defaultdict(dict)
+        by_weights: dict[WeightsInfo, dict[Job, Stream]] = defaultdict(dict)  # which decode those of earlier ones too
         for job in part:
             with failures.guard(job.source):
                 require_free(job.target, force)
                 stream = read_stream(job.source, of, partial)
-                decoder(stream.weights_id).info.check(stream)
-                by_weights[stream.weights_id][job] = stream
-        for weights_id, streams in by_weights.items():
-            ours = decoder(weights_id)
+                info = weights(stream.weights_id)
+                decoder(info).info.check(stream)
+                by_weights[info][job] = stream
+        for info, streams in by_weights.items():
+            ours = decoder(info)
             images = halved(list(streams.values()), functools.partial(ours.decode_streams, levels=levels))
             with Outputs(force, failures.guard) as outputs:
                 for (job, stream), pixels in zip(streams.items(), images, strict=True):

@@ -48,7 +48,8 @@ def _facts(path: Path, partial: bool, of: WeightsInfo | None) -> dict[str, Any]:
     else:
         stream = container.from_bytes(data)
     latent = stream.latent
-    model = of or next((known for known in zoo.shipped() if known.id == stream.weights_id), None)
+    model = of or next((known for known in zoo.shipped() if stream.weights_id in known.ids), None)
+    earlier = dict(model.earlier).get(stream.weights_id) if model else None
     return {
         "file": str(path),
         "bytes": size,
@@ -65,6 +66,7 @@ def _facts(path: Path, partial: bool, of: WeightsInfo | None) -> dict[str, Any]:
         "bits_per_pixel": 8 * size / (stream.width * stream.height),
         "weights": stream.weights_hex,
         "model": model.name if model else None,  # of a bare stream, the one that was named
+        "deviation": earlier,  # from what earlier weights drew, in 8-bit steps; None if it is of those that are here
         "icc_bytes": len(stream.icc) if stream.icc else 0,
         "comment": stream.comment,
     }
@@ -79,6 +81,8 @@ def _show(facts: dict[str, Any]) -> None:
         "weights": f"{facts['weights']} ({facts['model'] or 'not among the models here'})"
                    + ", as --model says" * facts["bare"],
     }
+    if facts["deviation"] is not None:
+        lines["weights"] += f", earlier ones: pictures changed by up to {facts['deviation']} of 255 since"
     if facts["bytes"] < facts["bytes_of_whole"]:
         lines["broken"] = (f"it broke off, unchecked: {facts['bytes']:,} of {facts['bytes_of_whole']:,} bytes, "
                            f"{facts['levels']:,} of {facts['levels_of_whole']:,} levels")

@@ -42,6 +42,8 @@ def show(
         typer.echo(json.dumps(facts, indent=2))
         return
     typer.echo(printable(f"{info.name}  {facts['weights']}  {info.path}"))
+    for earlier, deviation in facts["earlier"].items():
+        typer.echo(f"  decodes streams of the earlier weights {earlier} too, within {deviation} of 255")
     typer.echo("\n".join(f"  {name}: {value}" for name, value in facts["layout"].items()))
     if facts["metrics"]:
         typer.echo(json.dumps(facts["metrics"], indent=2))
@@ -54,6 +56,7 @@ def _facts(info: WeightsInfo) -> dict[str, Any]:
     return {
         "name": info.name,
         "weights": info.id.hex(),
+        "earlier": {one.id.hex(): one.deviation for one in info.earlier},
         "bytes": info.path.stat().st_size,
         "resolution": config.resolution,
         "k": config.k,

@@ -182,6 +182,11 @@ class Generator(nn.Module):
         """
         return None
 
+    @property
+    def in_eight_bits(self) -> list[str]:
+        """Names of the matrices that a weights file may hold in 8 bits, with little loss."""
+        return []
+
     # Training.
 
     @property

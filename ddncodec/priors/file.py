@@ -42,7 +42,7 @@ def load_prior(path: Path, info: WeightsInfo, table: CellTable, device: torch.de
 
     Args:
         path: The file.
-        info: The weights that it must be of.
+        info: The weights that it must be of; those of earlier ones do as well, since picks mean the same.
         table: The cells of their network.
         device: Where the odds are to be.
 
@@ -57,7 +57,7 @@ def load_prior(path: Path, info: WeightsInfo, table: CellTable, device: torch.de
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or set(file.keys()) != TENSORS.keys():
                 raise BadCheckpoint("not a prior of ddncodec", path)
-            if metadata.get("weights") != info.id.hex():
+            if metadata.get("weights") not in {one.hex() for one in info.ids}:
                 raise UnknownWeights(f"it is the prior of the weights {metadata.get('weights')}, not of {info.name}, "
                                      f"{info.id.hex()}; the command prior makes another", path)
             tensors = {name: file.get_tensor(name) for name in TENSORS}

@@ -46,7 +46,7 @@ def test_json_says_what_the_container_says(run_many: Run, tmp_path: Path, defaul
             "k": written.latent.k, "levels": written.latent.levels, "bits": written.latent.bits,
             "bits_per_pixel": 8 * size / (300 * 200), "weights": written.weights_hex,
             "model": ours.name if here else None, "levels_of_model": ours.config.levels if here else None,
-            "comment": written.comment, "icc_bytes": len(written.icc or b""),
+            "deviation": None, "comment": written.comment, "icc_bytes": len(written.icc or b""),
         }
 
 

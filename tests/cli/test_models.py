@@ -17,7 +17,8 @@ Run = Callable[..., Any]
 def facts(info: WeightsInfo) -> dict[str, object]:
     layout = info.config
     return {
-        "name": info.name, "weights": info.id.hex(), "bytes": info.path.stat().st_size,
+        "name": info.name, "weights": info.id.hex(),
+        "earlier": {one.id.hex(): one.deviation for one in info.earlier}, "bytes": info.path.stat().st_size,
         "resolution": layout.resolution, "k": layout.k, "levels": layout.levels, "bits": layout.bits,
         "generator": layout.generator, "layout": json.loads(layout.to_json()),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 import torch
 from onnx import helper
@@ -18,7 +19,7 @@ from ddncodec.export import export
 from ddncodec.exported import ExportedDecoder, exported
 from ddncodec.latent import Latent
 from ddncodec.network.paper.config import BlockwiseConfig
-from ddncodec.weights import WeightsInfo, read_info
+from ddncodec.weights import WeightsInfo, read_info, tensor_places
 
 GOLDEN = sorted(path for path in (Path(__file__).parents[1] / "golden").glob("*.safetensors")
                 if not isinstance(read_info(path).config, BlockwiseConfig))
@@ -72,6 +73,11 @@ def test_a_graph_holds_no_weights_of_its_own(graph: Path, tmp_path: Path) -> Non
     info = read_info(graph.with_suffix(".safetensors"))
     with pytest.raises(BadCheckpoint, match="cannot read it"):
         ExportedDecoder(info, Path(shutil.copy(graph, tmp_path)))
+    elsewhere = {tensor.name for tensor in onnx.load(graph, load_external_data=False).graph.initializer
+                 if tensor.external_data}
+    places = tensor_places(info.path)
+    assert elsewhere <= places.keys()
+    assert elsewhere >= {name for name, place in places.items() if place.kind != "F16"}
 
 
 @pytest.mark.parametrize("info", zoo.unconditional(), ids=lambda info: info.name)

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from ddncodec import zoo
 from ddncodec.data import faces
 from ddncodec.evaluation.evaluate import Settings
-from ddncodec.weights import load_network, save_network
+from ddncodec.weights import load_network, read_info, save_network
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- benchmarks: .*?<!-- /benchmarks -->", re.DOTALL)
@@ -257,3 +257,23 @@ def test_crop_real_faces_cuts_only_the_photo_it_knows(monkeypatch: pytest.Monkey
     change(monkeypatch, crop_real_faces, CROPS=[known._replace(sha256="0" * 16)])
     with pytest.raises(typer.BadParameter, match="not the photo"):
         crop_real_faces.main(tmp_path, tmp_path)
+
+
+def test_superseding_weights_are_smaller_and_say_whose_streams_they_decode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import supersede
+
+    change(monkeypatch, supersede, export=lambda info, folder: info.path)  # which other tests do
+
+    def superseded(weights: Path, out: Path, *earlier: Path) -> set[bytes]:
+        supersede.main(str(weights), out, [str(path) for path in earlier], count=3)
+        return {one.id for one in read_info(out).earlier}
+
+    first, second = tmp_path / "first/weights.safetensors", tmp_path / "second/weights.safetensors"
+    refined, growing = (ROOT / f"tests/golden/{name}.safetensors" for name in ("k2-refined", "k2-growing"))
+    assert superseded(refined, first) == {read_info(refined).id}
+    assert "own streams: " in capsys.readouterr().out
+    assert superseded(growing, second, first) == {read_info(first).id, read_info(refined).id}
+    assert read_info(first).name == read_info(second).name == "k2-refined"
+    assert second.stat().st_size < growing.stat().st_size

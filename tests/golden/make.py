@@ -12,7 +12,7 @@ import torch
 from ddncodec import bare, container
 from ddncodec.codec import load_model
 from ddncodec.data import TEST_SEEDS, Faces
-from ddncodec.images import Picture, write_picture
+from ddncodec.images import Picture, Pixels, write_picture
 from ddncodec.network.config import GeneratorConfig
 from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig, SingleShotConfig
 from ddncodec.network.principal.config import PrincipalConfig
@@ -21,6 +21,7 @@ from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.recipe import Recipe
 from ddncodec.training.trainer import Trainer
+from ddncodec.weights import Earlier, load_network, read_info, save_network
 
 HERE = Path(__file__).parent
 # All generators, powers of two and not, planes and the convolutions' own features, both couplings, a refiner, the
@@ -41,6 +42,8 @@ NETWORKS: dict[str, GeneratorConfig] = {
     "k5-unleaked": replace(SingleShotConfig.default(5, 8, 16, channels=8), leak=0, learning_residual=False),
     "k6-recurrent": RecurrentConfig(k=6, levels=12, resolution=16, leak=1, chain_dropout=0.05, widths=(8, 8)),
 }
+# In 8 bits what another network has in half precision, whose streams it decodes too, within 1 in 8 bits.
+SUPERSEDING = {"k2-eight-bits": "k2-refined"}
 BARE = ("k2-planes", "k3-conv", "k8-principal")  # networks that have bare streams here too
 
 
@@ -55,14 +58,15 @@ def main() -> None:
             trainer = Trainer.create(Path(folder) / name, Recipe(network, config), World(torch.device("cpu")))
             list(trainer.run())
             trainer.validate()
-            weights = HERE / f"{name}.safetensors"
-            weights.write_bytes((Path(folder) / name / "best.safetensors").read_bytes())
-        codec = load_model(str(weights), "cpu")
-        for suffix, levels in (("", None), ("-half", network.levels // 2)):
-            stream = codec.to_stream(Picture(face), codec.encode(face, levels), comment=f"golden {name}")
-            (HERE / f"{name}{suffix}.ddn").write_bytes(container.to_bytes(stream))
-            with open(HERE / f"{name}{suffix}.png", "wb") as file:
-                write_picture(codec.to_pictures([stream])[0], file)
+            (HERE / f"{name}.safetensors").write_bytes((Path(folder) / name / "best.safetensors").read_bytes())
+        make_streams(name, face)
+    for name, earlier in SUPERSEDING.items():
+        if (HERE / f"{name}.safetensors").exists():
+            continue
+        info = read_info(HERE / f"{earlier}.safetensors")
+        save_network(HERE / f"{name}.safetensors", load_network(info), name, eight_bits=True,
+                     earlier=[Earlier(info.id, 1)])
+        make_streams(name, face)
     for name in BARE:
         if (HERE / f"{name}-bare.ddnb").exists():
             continue
@@ -72,6 +76,16 @@ def main() -> None:
         (HERE / f"{name}-bare.txt").write_text(bare.to_text(data) + "\n")
         with open(HERE / f"{name}-bare.png", "wb") as file:
             write_picture(codec.to_pictures([codec.info.bare_stream(data)])[0], file)
+
+
+def make_streams(name: str, face: Pixels) -> None:
+    """A whole stream and a half one of a network, and their pictures."""
+    codec = load_model(str(HERE / f"{name}.safetensors"), "cpu")
+    for suffix, levels in (("", None), ("-half", codec.levels // 2)):
+        stream = codec.to_stream(Picture(face), codec.encode(face, levels), comment=f"golden {name}")
+        (HERE / f"{name}{suffix}.ddn").write_bytes(container.to_bytes(stream))
+        with open(HERE / f"{name}{suffix}.png", "wb") as file:
+            write_picture(codec.to_pictures([stream])[0], file)
 
 
 if __name__ == "__main__":

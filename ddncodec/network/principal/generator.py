@@ -206,6 +206,11 @@ class PrincipalGenerator(Generator):
         implied, _ = self.correct(len(self.config.segments), prediction)
         return self.draw(torch.where((bits > before)[:, None], implied, prediction))
 
+    @property
+    def in_eight_bits(self) -> list[str]:
+        """The heads' matrices. Rounded axes would no longer be orthonormal, and rounded trees give another order."""
+        return [f"heads.{name}" for name, parameter in self.heads.named_parameters() if parameter.dim() == 2]
+
     def expectation(self, objectives: Sequence[Objective], typical: float) -> Expectation | None:
         return GaussianExpectation.of(self.spectrum, self.deviation, objectives, typical)
 

@@ -139,6 +139,15 @@ def test_a_file_gives_the_odds_back_and_is_found_beside_the_weights(tmp_path: Pa
     assert latents[0] == latents[1] != latents[2] == latents[3] == latents[4]
 
 
+def test_a_prior_of_earlier_weights_is_one_of_those_that_supersede_them(tmp_path: Path) -> None:
+    old, new = golden("k2-refined"), golden("k2-eight-bits")
+    save_prior(tmp_path / "x", Odds(torch.ones(old.network.cells, dtype=torch.int64)), old.info)
+    assert load_prior(tmp_path / "x", new.info, new.network.cells, new.device).counts.all()
+    save_prior(tmp_path / "x", Odds(torch.ones(old.network.cells, dtype=torch.int64)), new.info)
+    with pytest.raises(UnknownWeights, match="not of "):
+        load_prior(tmp_path / "x", old.info, old.network.cells, old.device)
+
+
 def test_large_counts_keep_their_proportions(tmp_path: Path) -> None:
     codec = golden("k2-planes")
     counts = torch.zeros(codec.network.cells, dtype=torch.int64)
