@@ -29,7 +29,8 @@ def encode(image: AnyImage, model: Models = zoo.DEFAULT, levels: int | None = No
             are unconditional, encodes by each, which takes the time of all, and keeps the file of the nearest picture.
             Weights are loaded on the first call alone.
         levels: How many levels to encode, 1 to L; None: all.
-        effort: How hard to search, 1 or 2; it costs encode time alone. None: the model's highest.
+        effort: How hard to search, 1 to 3, as in `Codec.encode_batch`; it costs encode time alone. None: the highest
+            that the model has below 3, which takes ten times as long.
         max_bytes: The most bytes of the whole file, which gets the longest prefix that fits. None: any number.
         psnr: In dB, above 0: the smallest file that some `max_bytes` gives and whose picture is that near to the
             original, both at the model's resolution; all levels where none is. It costs a decoding for each size

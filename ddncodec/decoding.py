@@ -33,6 +33,10 @@ class StreamDecoder(ABC):
             UnknownWeights: A latent has another K, or more levels than the network.
         """
 
+    def decode(self, latent: Latent) -> Pixels:
+        """The image of a latent; see `decode_batch`."""
+        return self.decode_batch([latent])[0]
+
     def to_pictures(self, streams: Sequence[Stream], levels: int | None = None) -> list[Picture]:
         """The pictures of streams, at the sizes and in the profiles of their originals.
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ddncodec import bare, container
-from ddncodec.codec import Codec, Near
+from ddncodec.coding import Near, StreamCoder
 from ddncodec.container import Stream
+from ddncodec.effort import CLOSED_LOOP
 from ddncodec.errors import DdnError
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.metrics.distortion import psnr, squared_errors
@@ -22,7 +23,7 @@ class Request:
 
     Args:
         levels: The first so many; None: all.
-        effort: As in `Codec.encode_batch`.
+        effort: As in `StreamCoder.encode_batch`.
         max_bytes: Of the whole file: the longest prefix that fits.
         psnr: In dB: the smallest file that `max_bytes` could give and whose picture is that near to the original, at
             the model's resolution; the longest where none is.
@@ -54,12 +55,12 @@ class Encoded(NamedTuple):
 
     data: bytes
     stream: Stream
-    codec: Codec
+    codec: StreamCoder
     psnr: float | None
     pixels: Pixels | None
 
 
-def encode_pictures(codecs: Sequence[Codec], pictures: Sequence[Picture], request: Request, measured: bool = False
+def encode_pictures(codecs: Sequence[StreamCoder], pictures: Sequence[Picture], request: Request, measured: bool = False
                     ) -> list[Encoded | DdnError]:
     """Encode pictures, each of which may fail alone, and each by the model that brings it back best.
 
@@ -87,12 +88,15 @@ def encode_pictures(codecs: Sequence[Codec], pictures: Sequence[Picture], reques
             for picture, found in zip(pictures, zip(*by_model, strict=True), strict=True)]
 
 
-def _within(request: Request, codec: Codec) -> Request:
+def _within(request: Request, codec: StreamCoder) -> Request:
     return replace(request, levels=None if request.levels is None else min(request.levels, codec.levels))
 
 
-def _encode(codec: Codec, pictures: Sequence[Picture], request: Request, measured: bool) -> list[Encoded | DdnError]:
-    latents = codec.encode_batch([picture.pixels for picture in pictures], request.levels, request.effort)
+def _encode(codec: StreamCoder, pictures: Sequence[Picture], request: Request, measured: bool
+            ) -> list[Encoded | DdnError]:
+    looped = request.effort == CLOSED_LOOP
+    latents = codec.encode_batch([picture.pixels for picture in pictures], request.levels,
+                                 None if looped else request.effort)
     results: dict[int, Encoded | DdnError] = {}
     streams: dict[int, Stream] = {}
     steps: list[list[int]] = []  # for each stream, the numbers of levels that it may get, rising
@@ -103,16 +107,20 @@ def _encode(codec: Codec, pictures: Sequence[Picture], request: Request, measure
             streams[number] = stream
         except DdnError as error:
             results[number] = error
-    wholes = [stream.latent for stream in streams.values()]
-    images = [fit(pictures[number].pixels, codec.resolution) for number in streams] if measured or request.psnr else []
+    latents = [stream.latent.prefix(step[-1]) for stream, step in zip(streams.values(), steps, strict=True)]
+    images = [fit(pictures[number].pixels, codec.resolution) for number in streams]
+    nears: Sequence[Near | None] = [None] * len(latents)
+    if looped:
+        nears = found = codec.closed_loop(images, latents)
+        latents = [near.latent for near in found]
     if request.psnr is not None:
-        nears = codec.shortest(images, wholes, request.psnr, steps)
-    else:
-        prefixes = [latent.prefix(step[-1]) for latent, step in zip(wholes, steps, strict=True)]
-        nears = codec.nearness(images, prefixes) if measured else [Near(latent) for latent in prefixes]
-    for (number, whole), near in zip(streams.items(), nears, strict=True):
-        stream = replace(whole, latent=near.latent)
-        results[number] = Encoded(_written(stream, request), stream, codec, near.psnr, near.pixels)
+        nears = codec.shortest(images, latents, request.psnr, steps)
+    elif measured and not looped:
+        nears = codec.nearness(images, latents)
+    for (number, whole), latent, near in zip(streams.items(), latents, nears, strict=True):
+        stream = replace(whole, latent=latent if near is None else near.latent)
+        psnr, pixels = (None, None) if near is None else (near.psnr, near.pixels)
+        results[number] = Encoded(_written(stream, request), stream, codec, psnr, pixels)
     return [results[number] for number in range(len(pictures))]
 
 

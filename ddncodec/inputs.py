@@ -1,19 +1,21 @@
-"""The images that callers have, as 8-bit pixels: arrays, PIL images and tensors."""
+"""The images that callers have, as 8-bit pixels: arrays, PIL images and tensors. Needs no torch without tensors."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from ddncodec.images import Pixels, picture_of
 
-AnyImage: TypeAlias = npt.NDArray[np.uint8] | Image.Image | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AnyImage: TypeAlias = "npt.NDArray[np.uint8] | Image.Image | Tensor"
 
 
 def pixels_of(image: AnyImage) -> Pixels:
@@ -22,7 +24,7 @@ def pixels_of(image: AnyImage) -> Pixels:
     Raises TypeError for another kind of object or of numbers, ValueError for another shape or range, and
     UnreadableImage for a PIL image that cannot be decoded.
     """
-    if isinstance(image, Tensor):
+    if _is_tensor(image):
         pixels = _of_tensor(image)
     elif isinstance(image, np.ndarray):
         pixels = _of_array(image)
@@ -37,9 +39,15 @@ def pixels_of(image: AnyImage) -> Pixels:
 
 def pixels_of_batch(images: Iterable[AnyImage]) -> list[Pixels]:
     """`pixels_of` each image of a list, of an array (N×H×W×3) or of a tensor (N×3×H×W); raises alike."""
-    if isinstance(images, np.ndarray | Tensor) and images.ndim != 4:  # its rows would be taken for images
+    if (isinstance(images, np.ndarray) or _is_tensor(images)) and images.ndim != 4:
+        # Its rows would be taken for images.
         raise ValueError(f"a batch is N×H×W×3, as a tensor N×3×H×W, or a list of images, not {_shape(images)}")
     return [pixels_of(image) for image in images]
+
+
+def _is_tensor(image: object) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 def _of_array(image: npt.NDArray[Any]) -> Pixels:
@@ -59,7 +67,7 @@ def _of_tensor(image: Tensor) -> Pixels:
     pixels = image.detach().float()
     if not ((pixels >= 0) & (pixels <= 1)).all():
         raise ValueError("a tensor of pixels lies in [0, 1]; this one does not")
-    return (pixels * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return (pixels * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def _shape(image: npt.NDArray[Any] | Tensor) -> str:

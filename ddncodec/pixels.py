@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -12,8 +14,8 @@ from ddncodec.images import Pixels
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
-def to_tensor(pixels: Pixels) -> Tensor:
-    """uint8 (B, H, W, 3) → float (B, 3, H, W) in [−1, 1]."""
+def to_tensor(pixels: Pixels | npt.NDArray[np.float32]) -> Tensor:
+    """(B, H, W, 3) in 8-bit steps → float (B, 3, H, W) in [−1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

@@ -24,7 +24,7 @@ from peers import importing
 
 from ddncodec import container, load_model
 from ddncodec.data import TEST_SEEDS, Faces
-from ddncodec.effort import GREEDY, MAX_EFFORT
+from ddncodec.effort import GREEDY, LOOK_AHEAD
 from ddncodec.images import Picture, Pixels
 from ddncodec.latent import Latent
 from ddncodec.pixels import to_pixels, to_tensor
@@ -107,7 +107,7 @@ def measure(methods: Mapping[str, Method], images: Pixels) -> tuple[dict[str, Sp
 def main(json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None) -> None:
     """Print the table; see the module."""
     methods = {OURS: ours(GREEDY), DRAWING: ours(GREEDY, draw=True),
-               **{f"ddncodec binddn, effort {effort}": ours(effort) for effort in range(GREEDY + 1, MAX_EFFORT + 1)},
+               **{f"ddncodec binddn, effort {effort}": ours(effort) for effort in range(GREEDY + 1, LOOK_AHEAD + 1)},
                "CompressAI bmshj2018-hyperprior": compressai()}
     speeds, files = measure(methods, to_pixels(Faces(64).draw(TEST_SEEDS[:IMAGES])))
     typer.echo(f"{IMAGES} faces of 64×64, {BATCH} at a time, {torch.get_num_threads()} threads; images a second")

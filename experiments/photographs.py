@@ -65,7 +65,7 @@ def main(
     synthetic = load(BUILT_IN, SIDE, faces).pixels
     first, *_ = budgets = BUDGETS[bare]
     efforts: dict[str, Any] = {}
-    for effort in range(1, codec.network.max_effort + 1):
+    for effort in codec.efforts:
         flattened = shown(codec, flat, effort, first, bare)
         efforts[str(effort)] = {
             "psnr_of_mean_error": {budget: psnr_of_mean_error(held_out, shown(codec, held_out, effort, budget, bare))
@@ -86,7 +86,7 @@ def main(
     typer.echo(text)
     if write:
         some = held_out[::EVERY][:SHOWN]
-        rows = [shown(codec, some, codec.network.max_effort, budget, bare) for budget in reversed(budgets)]
+        rows = [shown(codec, some, codec.default_effort, budget, bare) for budget in reversed(budgets)]
         save_sheet(codec.info.path.with_name("prefixes.png"), grid(list(chain(some, *rows)), len(some)))
         codec.info.path.with_name("metrics.json").write_text(text + "\n")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ddncodec.data.faces import TRAIN_SEEDS, VALIDATION_SEEDS, Faces
 from ddncodec.data.pictures import pictures
-from ddncodec.effort import MAX_EFFORT
+from ddncodec.effort import LOOK_AHEAD
 from ddncodec.metrics.distortion import mean_psnr
 from ddncodec.network.principal.config import PrincipalConfig
 from ddncodec.network.principal.generator import PrincipalGenerator
@@ -49,7 +49,7 @@ def read(data: str | None, cache: Path | None, count: int) -> tuple[Tensor, Tens
 @torch.no_grad()
 def by_levels(network: PrincipalGenerator, images: Tensor) -> dict[int, float]:
     """Mean PSNR of the prefixes of the latents of images, by their number of levels."""
-    latents = torch.cat([network.encode(part, effort=MAX_EFFORT) for part in torch.split(images, BATCH)])
+    latents = torch.cat([network.encode(part, effort=LOOK_AHEAD) for part in torch.split(images, BATCH)])
 
     def decode(levels: int) -> Tensor:
         return torch.cat([network.decode(part[:, :levels]) for part in torch.split(latents, BATCH)])

@@ -13,7 +13,7 @@ import typer
 from ddncodec import zoo
 from ddncodec.bare import to_text
 from ddncodec.batches import halved, made
-from ddncodec.effort import GREEDY, MAX_EFFORT
+from ddncodec.effort import CLOSED_LOOP, GREEDY
 from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import (
     STANDARD,
@@ -52,7 +52,8 @@ def encode(
     ] = None,
     effort: Annotated[
         int | None,
-        typer.Option(min=GREEDY, max=MAX_EFFORT, help="How hard to search; 1 is greedy, as in the paper."),
+        typer.Option(min=GREEDY, max=CLOSED_LOOP, help="How hard to search: 1 is greedy, as in the paper; 2 looks "
+                     "ahead, the default where the model can; 3 decodes and corrects too, in ten times the time."),
     ] = None,
     model: Annotated[
         str,

@@ -78,18 +78,21 @@ class Generator(nn.Module):
     `encode` and `decode` run the same levels, and so the decoder draws what the encoder's picks stand for. Any N ≤ L
     first levels decode to a coarser image.
 
-    max_effort: the highest effort that `encode` knows. node_rate: how much faster the output nodes learn than the other
-    parameters, by default. starts_from_data: whether an untrained network is fitted to images before the first step.
-    checkpoint_activations: in training, forget what the parts of `dense` computed and compute it again on the way
-    back: less memory, more time.
+    node_rate: how much faster the output nodes learn than the other parameters, by default. starts_from_data: whether
+    an untrained network is fitted to images before the first step. checkpoint_activations: in training, forget what the
+    parts of `dense` computed and compute it again on the way back: less memory, more time.
     refiner_alone: in training, of all parts only the refiner learns, and that from every image.
     """
 
     config: GeneratorConfig
-    max_effort: int = GREEDY
     node_rate: float = 0.1
     checkpoint_activations = False
     refiner_alone = False
+
+    @property
+    def max_effort(self) -> int:
+        """The highest effort that `encode` knows."""
+        return self.config.max_effort
 
     @torch.no_grad()
     def encode(self, images: Tensor, levels: int | None = None, effort: int = GREEDY, condition: Tensor | None = None

@@ -48,11 +48,12 @@ class GeneratorConfig(Protocol):
     """What is known of a network of any generator without building it.
 
     generator: its name in the registry. layout: the field that a default does not take, and so distinguishes a whole
-    configuration from what `default` is asked for.
+    configuration from what `default` is asked for. max_effort: the highest effort that its network's search knows.
     """
 
     generator: ClassVar[str]
     layout: ClassVar[str]
+    max_effort: ClassVar[int]
 
     @property
     def k(self) -> int:

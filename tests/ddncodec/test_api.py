@@ -71,7 +71,7 @@ def public_callables() -> Iterator[tuple[str, object]]:
         value = getattr(ddncodec, name)
         yield name, value
         if inspect.isclass(value) and not issubclass(value, Exception):
-            yield from ((f"{name}.{method}", getattr(value, method)) for method in vars(value)
+            yield from ((f"{name}.{method}", getattr(value, method)) for method in dir(value)
                         if not method.startswith("_") and callable(getattr(value, method)))
 
 
@@ -192,9 +192,9 @@ def test_a_single_image_is_no_batch(small: Codec, face: Pixels) -> None:
             small.encode_batch(image)
 
 
-@pytest.mark.parametrize("arguments", [{"levels": 0}, {"levels": 97}, {"effort": 0}, {"effort": 3}])
+@pytest.mark.parametrize("arguments", [{"levels": 0}, {"levels": 97}, {"effort": 0}, {"effort": 2}, {"effort": 4}])
 def test_levels_and_effort_out_of_range_are_refused(small: Codec, face: Pixels, arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be 1 to"):
+    with pytest.raises(ValueError, match=r"must be 1 to 96|must be 1 or 3"):  # a paper's network has one search
         ddncodec.encode(face, small, **arguments)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import ddncodec
-from ddncodec import Codec, container
+from ddncodec import Codec, container, zoo
 from ddncodec.encoding import Encoded, Request, encode_pictures
 from ddncodec.errors import TooFewBytes
+from ddncodec.exported import exported
 from ddncodec.images import Picture, Pixels, fit, read_picture
 from ddncodec.metrics.distortion import mean_psnr
 
@@ -89,6 +90,60 @@ def test_a_picture_that_does_not_fit_fails_alone(codec: Codec, face: Pixels) -> 
     good, bad = encode_pictures([codec], [Picture(face), wide], Request(max_bytes=size))
     assert isinstance(good, Encoded)
     assert isinstance(bad, TooFewBytes)
+
+
+# In a closed loop.
+
+
+PLACEHOLDER = zoo.find("placeholder").path  # has learned to draw; the principal networks of tests/golden have not
+
+
+@pytest.fixture(scope="module", params=[ROOT / "tests/golden/k2-planes.safetensors", PLACEHOLDER],
+                ids=["paper", "principal"])
+def looped(request: pytest.FixtureRequest) -> Codec:
+    return ddncodec.load_model(request.param, "cpu")
+
+
+@pytest.mark.parametrize("limits", [{}, {"levels": 20}, {"max_bytes": 3}])
+def test_a_closed_loop_is_never_worse_on_any_image(looped: Codec, face: Pixels, limits: dict[str, int]) -> None:
+    images = [fit(part, looped.resolution) for part in (face, face[::-1], face[:30, :40], 255 - face)]
+    plain, nearer = (looped.encode_batch(images, effort=effort, **limits) for effort in (None, 3))
+    assert [latent.levels for latent in nearer] == [latent.levels for latent in plain]
+    before, after = (np.array([near.psnr for near in looped.nearness(images, some)]) for some in (plain, nearer))
+    assert (after >= before).all()
+    assert after.mean() > before.mean() + 0.02
+
+
+def test_a_closed_loop_works_at_the_length_of_each_file(looped: Codec, face: Pixels) -> None:
+    pictures = [Picture(part) for part in (face, face[:40], np.repeat(face, 300, 1))]
+    most = len(ddncodec.encode(face, looped, levels=30))
+    plain, nearer = (encode_pictures([looped], pictures, Request(None, effort, most), measured=True)
+                     for effort in (None, 3))
+    for picture, before, after in zip(pictures, plain, nearer, strict=True):
+        assert isinstance(before, Encoded) and isinstance(after, Encoded)
+        assert len(after.data) == len(before.data) <= most
+        assert after.psnr is not None and before.psnr is not None and after.psnr >= before.psnr
+        assert after.psnr == pytest.approx(nearness(looped, picture.pixels, after.data))
+    assert len({found.stream.latent.levels for found in nearer if isinstance(found, Encoded)}) > 1
+
+
+def test_a_file_of_a_closed_loop_is_like_any_other(face: Pixels) -> None:
+    codec = ddncodec.load_model(PLACEHOLDER, "cpu")
+    data = ddncodec.encode(face, codec, effort=3)
+    assert len(data) == len(ddncodec.encode(face, codec))
+    decoder = exported(codec.info)
+    assert decoder is not None
+    (picture,) = decoder.to_pictures([container.from_bytes(data)])
+    assert np.abs(picture.pixels.astype(int) - ddncodec.decode(data)).max() <= 1
+
+
+def test_a_psnr_is_reached_by_a_prefix_of_what_the_closed_loop_gives(looped: Codec, face: Pixels) -> None:
+    whole = ddncodec.encode(face, looped, effort=3)
+    wanted = nearness(looped, face, whole) - 1
+    data = ddncodec.encode(face, looped, effort=3, psnr=wanted)
+    latent = container.from_bytes(data).latent
+    assert nearness(looped, face, data) >= wanted
+    assert latent == container.from_bytes(whole).latent.prefix(latent.levels)
 
 
 # Several models.

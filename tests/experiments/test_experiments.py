@@ -108,6 +108,19 @@ def test_bench_selection(train: bool, wrong: bool, monkeypatch: pytest.MonkeyPat
     assert [(row["k"], row["method"]) for row in found["rows"]] == [(k, name) for k in (2, 16) for name in methods]
 
 
+def test_a_closed_loop_gains_with_the_rounds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import closed_loop
+
+    change(monkeypatch, closed_loop, SHARES=(0.2,), ROUNDS=2)
+    closed_loop.main("placeholder", str(ROOT / "examples/real_faces"), images=2, max_bytes=10,
+                     json_file=tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())["0.2"]
+    assert figures == sorted(figures)
+    assert f"| 0.2 | {figures[0]:.2f} | {figures[1]:.2f} | {figures[2]:.2f} |" in capsys.readouterr().out
+
+
 def test_benchmarks_fills_every_marked_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import benchmarks
 

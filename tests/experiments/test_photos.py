@@ -212,7 +212,7 @@ def test_figures_of_a_model_are_told_and_written_beside_its_weights(
     photographs.main(str(weights), bare, tmp_path, faces=2, write=True)
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures == json.loads(capsys.readouterr().out)
-    assert list(figures["efforts"]) == ["1", "2"]
+    assert list(figures["efforts"]) == ["1", "2", "3"]
     for found in figures["efforts"].values():
         assert [*found["psnr_of_mean_error"]] == (["24"] if bare else ["160", "40"])
         assert found["faces"] > (15 if bare else 28) and found["fine_energy_of_flat"] >= 0

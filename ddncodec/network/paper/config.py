@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import log2
 from typing import Any, ClassVar
 
+from ddncodec.effort import GREEDY
 from ddncodec.network.config import (
     BLOCK_BITS,
     CLASS,
@@ -62,6 +63,7 @@ class SingleShotConfig:
 
     generator: ClassVar[str] = "single-shot"
     layout: ClassVar[str] = "stages"
+    max_effort: ClassVar[int] = GREEDY
     refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
@@ -171,6 +173,7 @@ class BlockwiseConfig:
 
     generator: ClassVar[str] = "blockwise"
     layout: ClassVar[str] = "stages"
+    max_effort: ClassVar[int] = GREEDY
     refiner: ClassVar[tuple[int, ...]] = ()
 
     k: int
@@ -283,6 +286,7 @@ class RecurrentConfig:
 
     generator: ClassVar[str] = "recurrent"
     layout: ClassVar[str] = "widths"
+    max_effort: ClassVar[int] = GREEDY
     condition: ClassVar[Condition | None] = None
     classes: ClassVar[int] = 1
     refiner: ClassVar[tuple[int, ...]] = ()

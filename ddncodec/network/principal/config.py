@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+from ddncodec.effort import LOOK_AHEAD
 from ddncodec.network.config import (
     BLOCK_BITS,
     MAX_K,
@@ -50,6 +51,7 @@ class PrincipalConfig:
 
     generator: ClassVar[str] = "principal"
     layout: ClassVar[str] = "segments"
+    max_effort: ClassVar[int] = LOOK_AHEAD
     condition: ClassVar[Condition | None] = None
     classes: ClassVar[int] = 1
 

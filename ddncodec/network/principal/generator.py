@@ -15,7 +15,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from ddncodec.effort import MAX_EFFORT
+from ddncodec.effort import LOOK_AHEAD
 from ddncodec.guides import Objective
 from ddncodec.network.base import CellTable, Drawn, Generator, Loss
 from ddncodec.network.principal.axes import PrincipalAxes
@@ -68,7 +68,6 @@ class PrincipalGenerator(Generator):
 
     config: PrincipalConfig
     deviation: Tensor
-    max_effort = MAX_EFFORT
     starts_from_data = True
     node_rate = 0.05
 
@@ -235,7 +234,7 @@ class PrincipalGenerator(Generator):
             target = self.target(images)
         pixels = images[0].numel()
         levels, picks, predictions = [], [], []
-        for splits in self.splits(GuidedSampler(target, MAX_EFFORT), len(images)):
+        for splits in self.splits(GuidedSampler(target, LOOK_AHEAD), len(images)):
             predictions.append(splits.after)
             levels.append(self._level_errors(splits, target))
             picks.append(splits.picks)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ddncodec.effort import GREEDY, MAX_EFFORT
+from ddncodec.effort import GREEDY, LOOK_AHEAD
 from ddncodec.network.principal.coupling import Codebook, all_picks
 from ddncodec.network.principal.generator import PrincipalGenerator
 from ddncodec.network.principal.heads import Head
@@ -169,7 +169,7 @@ def couple(network: PrincipalGenerator, images: Iterator[Tensor], progress: Prog
         trees.dither.copy_(reach * final)
     else:
         trees.dither.copy_(DITHER * reach * final)
-    refit_trees(network, coefficients, progress, MAX_EFFORT)
+    refit_trees(network, coefficients, progress, LOOK_AHEAD)
 
 
 def fit_codebook(network: PrincipalGenerator, coefficients: Tensor, final: Tensor, progress: Progress) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ddncodec.effort import GREEDY, MAX_EFFORT
+from ddncodec.effort import GREEDY, LOOK_AHEAD
 from ddncodec.errors import BadCheckpoint
 from ddncodec.network.principal.axes import PrincipalAxes
 from ddncodec.network.principal.config import PrincipalConfig
@@ -57,7 +57,7 @@ def error(network: PrincipalGenerator, effort: int, levels: int | None = None) -
 
 def test_replay_gives_the_encoders_own_reconstruction_alone_as_in_a_batch(network: PrincipalGenerator) -> None:
     images = faces(1520)[1500:]
-    for effort in range(GREEDY, MAX_EFFORT + 1):
+    for effort in range(GREEDY, LOOK_AHEAD + 1):
         encoded = network.reconstruct(images, effort=effort)
         assert encoded.indices.shape == (20, network.config.levels)
         assert (encoded.indices >= 0).all()
@@ -85,7 +85,7 @@ def test_greedy_encoding_of_fewer_levels_is_a_prefix(network: PrincipalGenerator
 
 
 def test_more_effort_is_never_worse(network: PrincipalGenerator) -> None:
-    errors = [error(network, effort) for effort in range(GREEDY, MAX_EFFORT + 1)]
+    errors = [error(network, effort) for effort in range(GREEDY, LOOK_AHEAD + 1)]
     assert errors[-1] <= errors[0]
     if isinstance(network.coupling, Trellis):
         assert errors[-1] < errors[0]
