@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,13 @@ def decode(
         str | None, typer.Option(autocompletion=completion.models,
                                  help="A model's name or weights file; by default the one that the file names.")
     ] = None,
+    max_side: Annotated[
+        int | None, typer.Option(min=1, help="At most so many pixels on the longer side; else the original's size.")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="png|webp|bmp|tiff|ppm|jpg", help="Whatever the output's suffix; face.ddn "
+                                                                           "becomes face.webp, say.")
+    ] = None,
     device: options.Device = "auto",
 ) -> None:
     """Decode .ddn files; face.ddn becomes face.png.
@@ -59,9 +67,10 @@ def decode(
     of = require_model(bare, model, partial)
     failures = Failures()
     output_file, output_dir = destination(output, output_dir)
-    jobs = plan(inputs, output_file, output_dir, recursive, ".png",
+    suffix = f".{format or 'png'}"
+    kind = image_format(Path(f"image{suffix}") if format else output_file)
+    jobs = plan(inputs, output_file, output_dir, recursive, suffix,
                 lambda name: Path(name).suffix.lower() == stream_suffix(bare), failures)
-    kind = image_format(output_file)
 
     @functools.cache
     def weights(weights_id: bytes) -> WeightsInfo:
@@ -87,8 +96,17 @@ def decode(
                 for (job, stream), pixels in zip(streams.items(), images, strict=True):
                     with failures.guard(job.source):
                         data = BytesIO()
-                        write_picture(ours.to_picture(stream, made(pixels)), data, kind)
+                        write_picture(ours.to_picture(_bounded(stream, max_side), made(pixels)), data, kind)
                         outputs.write(*job, data.getbuffer())
 
     in_batches(jobs, work)
     raise typer.Exit(failures.exit_code)
+
+
+def _bounded(stream: Stream, side: int | None) -> Stream:
+    """The stream of a picture whose longer side is no more than that."""
+    longer = max(stream.width, stream.height)
+    if side is None or longer <= side:
+        return stream
+    width, height = (max(1, round(length * side / longer)) for length in (stream.width, stream.height))
+    return replace(stream, width=width, height=height)

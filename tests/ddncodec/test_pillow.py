@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import subprocess
 import sys
 import zlib
@@ -180,6 +181,17 @@ def test_files_of_own_weights_load_once_they_are_named(monkeypatch: pytest.Monke
     assert opened(data).info["model"] == "k2-refined"
     with Image.open(GOLDEN / "k2-refined.png") as picture:
         assert np.abs(pixels(image) - pixels(picture)).max() <= 1
+
+
+def test_the_documents_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.search(r"```python\n(.*?)```", (ROOT / "docs/tools.md").read_text(), re.DOTALL)
+    assert example is not None
+    (tmp_path / "face.png").write_bytes((ROOT / "examples/face.png").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(example[1], {})
+    assert len((tmp_path / "face.ddn").read_bytes()) <= 100
+    with Image.open("small.png") as image:
+        assert image.size == (32, 32)
 
 
 def test_a_file_is_shown_without_torch(tmp_path: Path) -> None:
