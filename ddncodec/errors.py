@@ -176,6 +176,12 @@ class OutOfMemory(DdnError):
     exit_code = 43
 
 
+class BadTable(DdnError):
+    """A table cannot be read, or does not have the columns asked for."""
+
+    exit_code = 45
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Within the block, or a function so decorated, a failure of Python or torch to allocate is an OutOfMemory."""

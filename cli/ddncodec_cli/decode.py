@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec.batches import BATCH, halved, made
-from ddncodec_cli import completion, options
+from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     Failures,
     Job,
@@ -55,16 +55,23 @@ def decode(
                                                                            "becomes face.webp, say.")
     ] = None,
     device: options.Device = "auto",
+    column: options.Column = None,
+    drop: options.Drop = False,
 ) -> None:
     """Decode .ddn files; face.ddn becomes face.png.
 
     Bare streams come back with the model's resolution on their longer side.
 
     The output's suffix decides its format: png, webp, bmp, tiff, ppm or jpg; standard output is PNG.
+
+    In Parquet files the payloads of --column become PNG, and so do .ddn files in WebDataset shards (.tar).
     """
     from ddncodec.images import write_picture
 
     of = require_model(bare, model, partial)
+    if tables.are_tables(inputs, column):
+        tables.decode(tables.Places(inputs, output, output_dir, recursive, force), column, drop, levels, model, bare,
+                      device)
     failures = Failures()
     output_file, output_dir = destination(output, output_dir)
     suffix = f".{format or 'png'}"

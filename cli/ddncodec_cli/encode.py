@@ -14,7 +14,7 @@ from ddncodec import zoo
 from ddncodec.bare import to_text
 from ddncodec.batches import halved, made
 from ddncodec.effort import CLOSED_LOOP, GREEDY
-from ddncodec_cli import completion, options
+from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     STANDARD,
     Failures,
@@ -71,11 +71,15 @@ def encode(
         bool, typer.Option("--text", help="Print bare streams as base64url, a line each, or write that to -o.")
     ] = False,
     as_json: options.Json = False,
+    column: options.Column = None,
+    drop: options.Drop = False,
 ) -> None:
     """Encode images; face.png becomes face.ddn.
 
     An image is fitted to the model's resolution, and comes back at its own size. With --bytes, --psnr, several models
     or --json the files are decoded too, and what was reached is told.
+
+    In Parquet files the images of --column become payloads, in WebDataset shards (.tar) .ddn files; docs/columns.md.
     """
     from ddncodec.images import READ_SUFFIXES
 
@@ -84,6 +88,13 @@ def encode(
     bare = bare or text
     if bare and (comment is not None or keep_icc):
         raise typer.BadParameter("a bare stream has no room for a comment or a profile")
+    if tables.are_tables(inputs, column):
+        if text:
+            raise typer.BadParameter("--text is for images in files of their own")
+        from ddncodec.encoding import Request
+
+        tables.encode(tables.Places(inputs, output, output_dir, recursive, force), column, drop,
+                      Request(levels, effort, max_bytes, psnr, comment, bare), model, device, keep_icc, as_json)
     failures = Failures()
     jobs = plan(inputs, *destination(output, output_dir), recursive, stream_suffix(bare),
                 lambda name: Path(name).suffix.lower() in READ_SUFFIXES, failures, printed=text)

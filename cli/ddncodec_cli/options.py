@@ -43,3 +43,7 @@ Partial = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Column = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The inputs are Parquet files: the column that is read.")
+]
+Drop = Annotated[bool, typer.Option("--drop", help="With --column: leave the column that is read out of the outputs.")]

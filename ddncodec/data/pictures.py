@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -23,13 +22,7 @@ from ddncodec.errors import DataMissing, DdnError, UnreadableImage, memory_error
 from ddncodec.files import open_input
 from ddncodec.images import READ_SUFFIXES, Picture, Pixels, check_size, fit, read_picture, reason
 from ddncodec.listing import Listing, leave_out, list_files
-
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-MAX_MEMBER = 2**28  # bytes of one picture in an archive
-MAX_DESCRIPTION = 2**20  # bytes of names and records before a member of a tar
-MAX_NAME = 4_096  # characters
-_DESCRIPTIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
-
+from ddncodec.tar import MAX_MEMBER, TAR_SUFFIXES, Tar, damage, is_tar
 
 Read = Callable[[BinaryIO], Picture]
 
@@ -75,7 +68,7 @@ def pictures(data: str, skipped: Counter[str] | None = None, resolution: int | N
 
 def _entries(file: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
     """The pictures of one file."""
-    if _is_tar(file.name):
+    if is_tar(file.name):
         return _tar(file, skipped, read)
     if file.name.lower().endswith(".zip"):
         return _zip(file, skipped, read)
@@ -111,14 +104,14 @@ def _files(data: str) -> Listing:
     """The picture files of a folder, or the archives and array files, that a path means."""
     if os.path.isdir(data):  # unlike a Path's method, false for a name that is too long
         found = list_files(Path(data), _is_picture)
-        return found if found.files else list_files(Path(data), _is_tar)
+        return found if found.files else list_files(Path(data), is_tar)
     files = _shards(data) if "{" in data and not os.path.exists(data) else [Path(data)]
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):  # to open a FIFO would wait for its writer
             raise DataMissing("it is not a regular file", file)
         open_input(file).close()
         name = file.name.lower()
-        if not (_is_tar(name) or name.endswith((".zip", ".npz")) or _is_idx(name)):
+        if not (is_tar(name) or name.endswith((".zip", ".npz")) or _is_idx(name)):
             raise DataMissing(f"it is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)", file)
     return Listing(files)
 
@@ -143,10 +136,6 @@ def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in READ_SUFFIXES
 
 
-def _is_tar(name: str) -> bool:
-    return name.lower().endswith(TAR_SUFFIXES)
-
-
 def _is_idx(name: str) -> bool:
     return name.lower().removesuffix(".gz").endswith("-ubyte")
 
@@ -161,12 +150,12 @@ def _picture(path: Path, read: Read) -> Entry:
 
 def _zip(path: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
     try:
-        with _damage("the archive"), zipfile.ZipFile(path) as archive:
+        with damage("the archive"), zipfile.ZipFile(path) as archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
                 if not member.is_dir() and not leave_out(member.filename, _is_picture, skipped):
                     name = f"{path}:{member.filename}"
                     try:
-                        with _damage("the archive's member"), archive.open(member) as file:
+                        with damage("the archive's member"), archive.open(member) as file:
                             entry = _decoded(name, file, member.file_size, read)
                     except UnreadableImage as error:  # this one alone
                         entry = Entry(name, error)
@@ -177,7 +166,7 @@ def _zip(path: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
 
 def _tar(path: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
     try:
-        with _damage("the archive"), _Tar.open(path) as archive:
+        with damage("the archive"), Tar.open(path) as archive:
             for member in archive:
                 if not member.isdir() and not leave_out(member.name, _is_picture, skipped):
                     file = archive.extractfile(member) if member.isfile() else None
@@ -186,43 +175,6 @@ def _tar(path: Path, skipped: Counter[str], read: Read) -> Iterator[Entry]:
                 archive.members = []  # type: ignore[attr-defined]  # it would remember every one
     except DdnError as error:  # nothing can be found behind the damage
         yield Entry(str(path), error)
-
-
-class _TarMember(tarfile.TarInfo):
-    """A header of a `_Tar`, which is checked before what it announces is read."""
-
-    def _proc_member(self, archive: _Tar) -> tarfile.TarInfo:
-        archive.check(self)
-        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
-        archive.check(member)  # its size may be in what was read
-        return member
-
-
-class _Tar(tarfile.TarFile):
-    """A tar archive that is read in bounded memory, and to its end.
-
-    The module reads names and records of any size, and lists of a sparse file's parts of any length; a size below zero
-    would lead it back to where it was.
-    """
-
-    tarinfo = _TarMember
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._described = self._shared = 0  # bytes of names and records: of the next member, of all members
-        super().__init__(*arguments, **options)
-
-    def check(self, header: tarfile.TarInfo) -> None:
-        """Raise UnreadableImage for a header that memory or time would have no bound for."""
-        if header.size < 0 or header.type == tarfile.GNUTYPE_SPARSE or len(header.name) > MAX_NAME:
-            raise UnreadableImage("the archive is damaged, or holds a sparse file or too long a name")
-        if header.type == tarfile.XGLTYPE:
-            self._shared += header.size
-        elif header.type in _DESCRIPTIONS:
-            self._described += header.size
-        else:
-            self._described = 0
-        if self._described + self._shared > MAX_DESCRIPTION:
-            raise UnreadableImage(f"the archive describes a file in more than {MAX_DESCRIPTION:,} bytes")
 
 
 def _decoded(name: str, file: IO[bytes], size: int, read: Read) -> Entry:
@@ -238,7 +190,7 @@ def _decoded(name: str, file: IO[bytes], size: int, read: Read) -> Entry:
 
 def _npz(path: Path) -> Iterator[Entry]:
     try:
-        with _damage("it"), zipfile.ZipFile(path) as archive:
+        with damage("it"), zipfile.ZipFile(path) as archive:
             shapes = {member: shape for member in archive.infolist() if (shape := _npy_shape(archive, member))}
             if not shapes:
                 raise UnreadableImage("it holds no uint8 array of pictures, stored row by row")
@@ -289,7 +241,7 @@ def _labels_beside(path: Path) -> Path | None:
 def _open_idx(path: Path, rank: int) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
     """IDX: 0, 0, 8 for unsigned bytes, the number of dimensions, each of them in 4 bytes, and the bytes."""
     try:
-        with _damage("it"), gzip.open(path) if path.suffix.lower() == ".gz" else open_input(path) as file:
+        with damage("it"), gzip.open(path) if path.suffix.lower() == ".gz" else open_input(path) as file:
             zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             if (zero, kind, dimensions) != (0, 8, rank):
@@ -323,7 +275,7 @@ def _rows(path: Path, read: Callable[[int], bytes], shape: tuple[int, ...]) -> I
     for number in range(shape[0]):
         name = f"{path}:{number}"
         try:
-            with _damage("the array"):
+            with damage("the array"):
                 pixels = _channels_last(np.frombuffer(read(prod(shape[1:])), np.uint8).reshape(shape[1:]))
         except DdnError as error:  # nor can those behind it
             yield Entry(name, error)
@@ -355,15 +307,3 @@ def _channels_last(row: Pixels) -> Pixels:
             return row.transpose(1, 2, 0)
         case _:
             return row.reshape(3, 32, 32).transpose(1, 2, 0)
-
-
-@contextmanager
-def _damage(what: str) -> Iterator[None]:
-    """Tell whatever reading a damaged file raises as an UnreadableImage."""
-    try:
-        with memory_errors():
-            yield
-    except DdnError:
-        raise
-    except Exception as error:  # zipfile, tarfile, gzip and zlib raise nearly anything
-        raise UnreadableImage(f"{what} is damaged: {reason(error)}") from None
