@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddncodec import bare
 from ddncodec.container import Stream
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ddncodec.network.base import Generator
 
 FORMAT = "ddncodec-weights-1"
+METADATA = 4_096  # bytes at the beginning of a file that hold its metadata, as they are written
 MAX_HEADER = 16 * 2**20
 MAX_WORK = 2**44  # multiplications to decode an image: some minutes
 ID_BYTES = 4
@@ -93,7 +94,7 @@ def read_info(path: Path) -> WeightsInfo:
     """What a weights file says of itself, and its id: the first 4 bytes of the SHA-256 of its content.
 
     The id covers the configuration and every tensor's name, type, shape and bytes. Raises InputMissing,
-    BadCheckpoint.
+    BadCheckpoint, also where the file states another id.
     """
     with open_input(path) as file:
         size = int.from_bytes(file.read(8), "little")
@@ -103,6 +104,7 @@ def read_info(path: Path) -> WeightsInfo:
             header = json.loads(file.read(size))
             metadata = header.pop("__metadata__")
             marks = metadata["format"], metadata["name"], metadata["config"], metadata.get("earlier", "{}")
+            stated = metadata.get("id")  # not in the oldest files
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BadCheckpoint("not a checkpoint of ddncodec", path) from None
         if marks[0] != FORMAT or not all(isinstance(mark, str) for mark in marks):
@@ -112,11 +114,25 @@ def read_info(path: Path) -> WeightsInfo:
             earlier = _earlier_from_json(marks[3])
         except BadCheckpoint as error:
             raise error.of(path) from None
-        digest = hashlib.sha256(config.to_json().encode())
-        digest.update(json.dumps(header, sort_keys=True).encode())
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return WeightsInfo(path, marks[1], config, digest.digest()[:ID_BYTES], earlier)
+        weights_id = _id(config, header, iter(lambda: file.read(2**20), b""))
+    if stated not in (None, weights_id.hex()):
+        raise BadCheckpoint("damaged: its content is not what its id stands for", path)
+    return WeightsInfo(path, marks[1], config, weights_id, earlier)
+
+
+def _id(config: GeneratorConfig, header: dict[str, Any], content: Iterable[bytes]) -> bytes:
+    """The id of a file's content: what its header says of tensors, and their bytes in turn."""
+    digest = hashlib.sha256(config.to_json().encode())
+    digest.update(json.dumps(header, sort_keys=True).encode())
+    for chunk in content:
+        digest.update(chunk)
+    return digest.digest()[:ID_BYTES]
+
+
+def may_decode(path: Path, weights_id: bytes) -> bool:
+    """Whether a weights file states an id as its own or as an earlier one; a hint, since nothing is checked."""
+    with open_input(path) as file:
+        return weights_id.hex().encode() in file.read(METADATA)
 
 
 def _earlier_from_json(text: str) -> tuple[Earlier, ...]:
@@ -181,7 +197,10 @@ def save_network(path: Path, network: Generator, name: str, *, eight_bits: bool 
             scale = state[key].abs().amax(1) / EIGHT_BITS
             tensors[key] = (state[key] / scale.clamp(min=1e-30)[:, None]).round().to(torch.int8)
             tensors[key + SCALE] = scale
-    metadata = {"format": FORMAT, "name": name, "config": network.config.to_json()}
+    content = save(tensors)
+    size = 8 + int.from_bytes(content[:8], "little")
+    weights_id = _id(network.config, json.loads(content[8:size]), [content[size:]])
+    metadata = {"format": FORMAT, "name": name, "config": network.config.to_json(), "id": weights_id.hex()}
     if earlier:
         metadata["earlier"] = to_json({one.id.hex(): one.deviation for one in earlier})
     with atomic_write(path, overwrite=True) as file:

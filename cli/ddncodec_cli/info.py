@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ddncodec import container, zoo
+from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
 from ddncodec_cli.jobs import Failures, printable, read_bytes
@@ -48,7 +49,7 @@ def _facts(path: Path, partial: bool, of: WeightsInfo | None) -> dict[str, Any]:
     else:
         stream = container.from_bytes(data)
     latent = stream.latent
-    model = of or next((known for known in zoo.shipped() if stream.weights_id in known.ids), None)
+    model = of or _known(stream.weights_id)
     earlier = dict(model.earlier).get(stream.weights_id) if model else None
     return {
         "file": str(path),
@@ -70,6 +71,14 @@ def _facts(path: Path, partial: bool, of: WeightsInfo | None) -> dict[str, Any]:
         "icc_bytes": len(stream.icc) if stream.icc else 0,
         "comment": stream.comment,
     }
+
+
+def _known(weights_id: bytes) -> WeightsInfo | None:
+    """The model here that decodes streams of the weights with that id."""
+    try:
+        return zoo.find_id(weights_id)
+    except UnknownWeights:
+        return None
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -9,13 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import ddncodec_models
+from ddncodec import zoo
 from ddncodec.container import Stream
 from ddncodec.errors import BadCheckpoint, NotFinite, UnknownWeights
 from ddncodec.latent import Latent
 from ddncodec.network.paper.config import BlockwiseConfig, RecurrentConfig
 from ddncodec.network.registry import build
 from ddncodec.pixels import to_pixels
-from ddncodec.weights import FORMAT, MAX_WORK, Earlier, load_network, read_info, require_work, save_network
+from ddncodec.weights import FORMAT, MAX_WORK, Earlier, load_network, may_decode, read_info, require_work, save_network
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MATRIX = "heads.0.mean.weight"
@@ -137,6 +139,18 @@ def test_weights_decode_streams_of_earlier_ones_and_keep_their_own_id(tmp_path: 
         superseding.check(Stream(Latent((1, 0), 3), 8, 8, b"abcd"))  # of another K
 
 
+def test_a_file_whose_content_is_not_what_its_id_stands_for_is_refused(tmp_path: Path) -> None:
+    save_network(tmp_path / "x", build(TINY), "x")
+    info = read_info(tmp_path / "x")
+    assert may_decode(info.path, info.id)
+    assert not may_decode(info.path, b"none")
+    content = bytearray(info.path.read_bytes())
+    content[-1] ^= 1
+    info.path.write_bytes(content)
+    with pytest.raises(BadCheckpoint, match="damaged"):
+        read_info(info.path)
+
+
 @pytest.mark.parametrize("said", [
     "", "7", "[]", "null", "[" * 100_000, '{"abcd": 1}', '{"0badcafe": "1"}', '{"0badcafe": 1.0}', '{"0badcafe": true}',
     '{"0badcafe": -1}', '{"0badcafe": 256}', '{"0BADCAFE": 1}', '{"0b adcafe": 1}', '{"nonsense": 1}',
@@ -147,3 +161,19 @@ def test_what_is_no_table_of_earlier_weights_is_refused(said: str, tmp_path: Pat
               {"format": FORMAT, "name": "x", "config": TINY.to_json(), "earlier": said})
     with pytest.raises(BadCheckpoint, match="earlier weights"):
         read_info(tmp_path / "x")
+
+
+def test_finding_a_streams_weights_reads_no_others_where_they_state_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        save_network(path, build(TINY), path.name, earlier=[Earlier(4 * path.name.encode(), 1)])
+    infos = [read_info(path) for path in paths]
+    monkeypatch.setattr(ddncodec_models, "weights_files", lambda: [*paths, GOLDEN / "k2-refined.safetensors"])
+    read: list[Path] = []
+    monkeypatch.setattr(zoo, "read_info", lambda path: (read.append(path), read_info(path))[1])
+    for weights_id in (infos[1].id, b"bbbb", infos[0].id, b"aaaa"):
+        assert weights_id in zoo.find_id(weights_id).ids
+    assert read == [paths[1], paths[0]]
+    assert zoo.find_id(read_info(GOLDEN / "k2-refined.safetensors").id).name == "k2-refined"  # which does not state its
