@@ -100,6 +100,12 @@ class Deviation(NamedTuple):
         """Whether the deviation is an allowed one."""
         return self.largest <= self.weights.allowed
 
+    def facts(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {"model": self.weights.model, "weights": self.weights.id, "streams": self.streams,
+                "largest": self.largest, "allowed": self.weights.allowed, "differing": self.differing,
+                "worst": self.worst}
+
 
 def read_kit(folder: Path) -> Kit:
     """The kit in a folder. Raises InputMissing, BadKit."""

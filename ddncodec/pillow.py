@@ -145,7 +145,7 @@ def use(weights: str | PathLike[str]) -> None:
         BadCheckpoint: The weights file is damaged or none.
     """
     info = zoo.find(weights)
-    _own[info.id] = info
+    _own.update(dict.fromkeys(info.ids, info))
 
 
 def _accept(prefix: bytes) -> bool:

@@ -32,6 +32,7 @@ PICTURES = ("examples/face.png", "examples/real_faces/hopper.png")
 SMALL = ROOT / "tests/golden/k6-recurrent.safetensors"  # K is no power of two
 SIZES = ((64, 64), (1, 1), (300, 200), (7, 500), (4_032, 3_024), (1_023, 65), (48, 40), (65_535, 3))  # width, height
 BROKEN = (5 / 8, 1 / 4)  # of the payload, where files break off
+FIRST = "-0.png"  # how the sheet of the first picture ends
 CHECKSUM = 4  # bytes
 ROUNDING = 1  # the deviation that is allowed for the same weights
 
@@ -119,6 +120,10 @@ def main(folder: Annotated[Path, typer.Argument(help="The kit's.")] = ROOT / "co
         else:
             typer.echo(f"{info.name} {identity}")
             cases += cases_of(load_weights(info, "cpu"), () if file else PICTURES, folder)
+        for earlier in info.earlier:
+            if old := kept.weights.get(earlier.id.hex()):
+                weights[old.id] = replace(old, allowed=ROUNDING + earlier.deviation)
+                cases += [case for case in kept.cases if case.weights == old.id and case.sheet.endswith(FIRST)]
     write_manifest(Kit(folder, weights, cases))
     used = {case.stream for case in cases} | {case.sheet for case in cases}
     for path in (*(folder / "streams").iterdir(), *(folder / "sheets").iterdir()):

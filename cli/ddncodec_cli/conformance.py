@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddncodec_cli import options
-from ddncodec_cli.jobs import decoder_of, lazy_codec, printable
+from ddncodec_cli.jobs import complain, decoder_of, lazy_codec, printable
 
 if TYPE_CHECKING:
-    from ddncodec.conformance import Deviation
     from ddncodec.decoding import StreamDecoder
     from ddncodec.weights import WeightsInfo
 
@@ -37,19 +37,23 @@ def conformance(
 ) -> None:
     """Decode the streams of a conformance kit, and tell how far the pictures are from the reference.
 
-    A line for each model. The exit code is 1 if a deviation is larger than the kit allows.
+    A line for each model that has such a decoder here. The exit code is 1 if a deviation is larger than the kit allows,
+    or no model has one.
     """
     from ddncodec.conformance import deviations, read_kit
 
     def chosen(info: WeightsInfo) -> StreamDecoder | None:
         from ddncodec.exported import exported
 
-        if decoder is Decoder.AUTO:
+        if decoder is Decoder.TORCH:
+            return lazy_codec(lambda: info, device)()
+        if decoder is Decoder.AUTO and find_spec("torch"):
             return decoder_of(info, device, many=True)
-        return exported(info, many=True) if decoder is Decoder.ONNX else lazy_codec(lambda: info, device)()
+        return exported(info, many=True)
 
+    read = read_kit(kit)
     found = []
-    for one in deviations(read_kit(kit), chosen, batch):
+    for one in deviations(read, chosen, batch):
         found.append(one)
         if not as_json:
             typer.echo(printable(
@@ -57,12 +61,8 @@ def conformance(
                 f"({one.weights.allowed} allowed), {one.differing:.3%} of samples differ"
                 + ("" if one.conforms else f"; the worst is {one.worst}")))
     if as_json:
-        typer.echo(json.dumps([_facts(one) for one in found], indent=2))
-    elif not found:
-        typer.echo("no model has such a decoder here")
+        typer.echo(json.dumps([one.facts() for one in found], indent=2))
+    for weights in read.weights.values():
+        if weights.id not in {one.weights.id for one in found}:
+            complain(f"{weights.model} {weights.id}: left out: it has no such decoder here")
     raise typer.Exit(not found or not all(one.conforms for one in found))
-
-
-def _facts(one: Deviation) -> dict[str, Any]:
-    return {"model": one.weights.model, "weights": one.weights.id, "streams": one.streams, "largest": one.largest,
-            "allowed": one.weights.allowed, "differing": one.differing, "worst": one.worst}

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import agreement
 import conformance_kit
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,7 +21,7 @@ from ddncodec.decoding import StreamDecoder
 from ddncodec.errors import BadKit, ChecksumMismatch, InputMissing
 from ddncodec.exported import exported
 from ddncodec.images import Pixels
-from ddncodec.weights import WeightsInfo
+from ddncodec.weights import Earlier, WeightsInfo, read_info, save_network
 from ddncodec_cli.app import app
 
 ROOT = Path(__file__).parents[2] / "conformance"
@@ -140,6 +142,39 @@ def test_the_command_tells_deviations_and_ends_with_1_beyond_what_is_allowed(sma
     (facts,) = json.loads(result.stdout)
     assert facts["largest"] > facts["allowed"]
     assert facts["worst"] in {case.stream for case in small.cases}
+
+
+def test_streams_of_superseded_weights_are_kept_with_the_deviation_that_the_newer_ones_state(
+        small: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (old,) = small.weights.values()
+    newer = tmp_path / "k6-recurrent.safetensors"
+    network = load_model(small.folder / old.file, "cpu").network
+    with torch.no_grad():
+        next(network.parameters()).mul_(1.001)
+    save_network(newer, network, "newer", earlier=[Earlier(bytes.fromhex(old.id), 2)])
+    monkeypatch.setattr(conformance_kit, "SMALL", newer)
+    monkeypatch.setattr(zoo, "unconditional", tuple)
+    for _ in range(2):
+        conformance_kit.main(small.folder)
+        kit = read_kit(small.folder)
+        assert {one.id: one.allowed for one in kit.weights.values()} == {read_info(newer).id.hex(): 1, old.id: 3}
+        assert [case for case in kit.cases if case.weights == old.id] == small.cases
+        assert all(one.conforms for one in deviations(kit, torch_decoder))
+
+
+def test_the_table_of_agreement_has_64_bit_numbers_and_says_what_was_not_run(
+        small: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(agreement, "KIT", small.folder)
+    monkeypatch.setattr(agreement, "ROOT", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ran = agreement.row("64", agreement.double_precision())
+    assert torch.get_default_dtype() == torch.float32
+    assert ran[:2] == ["64", str(len(small.cases))]
+    assert int(ran[2][0]) <= 1
+    for skipped in (agreement.cuda(), agreement.web_assembly()):
+        assert agreement.row("other", skipped)[1].startswith("not run: ")
+    assert agreement.missing(agreement.Way("torch, AVX-512", ()), {"avx2"})
+    assert not agreement.missing(agreement.Way("torch, AVX2", ()), {"avx2"})
 
 
 def test_streams_of_the_kit_stay_as_they_are_when_it_is_made_again(tmp_path: Path) -> None:
