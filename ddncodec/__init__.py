@@ -20,6 +20,7 @@ from ddncodec.latent import Latent
 
 if TYPE_CHECKING:
     from ddncodec.api import decode, decode_batch, encode, encode_batch
+    from ddncodec.archive import Archive, ArchiveWriter, append_archive, open_archive
     from ddncodec.bare import to_text
     from ddncodec.codec import Codec, load_model
     from ddncodec.container import cut
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "Codec", "DdnError", "Drawn", "Latent", "cut", "decode", "decode_batch", "encode", "encode_batch", "guide",
-    "list_models", "load_model", "sample", "to_text",
+    "Archive", "ArchiveWriter", "Codec", "DdnError", "Drawn", "Latent", "append_archive", "cut", "decode",
+    "decode_batch", "encode", "encode_batch", "guide", "list_models", "load_model", "open_archive", "sample", "to_text",
 ]
 _HOMES = {
     "api": ("decode", "decode_batch", "encode", "encode_batch"),
+    "archive": ("Archive", "ArchiveWriter", "append_archive", "open_archive"),
     "bare": ("to_text",),
     "codec": ("Codec", "load_model"),
     "container": ("cut",),

@@ -66,7 +66,7 @@ class Stream:
     comment: str | None = None
 
     def __post_init__(self) -> None:
-        _check_size(self.width, self.height)
+        check_size(self.width, self.height)
         if len(self.weights_id) != _ID_BYTES:
             raise ValueError(f"a weights id has {_ID_BYTES} bytes, not {len(self.weights_id)}")
 
@@ -107,11 +107,7 @@ def read(file: BinaryIO) -> Stream:
 
 def from_bytes(data: bytes) -> Stream:
     """The stream in a whole .ddn file; raises like `read`."""
-    header = _read_header(data)
-    _require_whole(data, header)
-    icc, comment = _unpack_metadata(header.metadata) if header.metadata is not None else (None, None)
-    latent = Latent.unpack(data[header.payload : -_CRC_BYTES], header.k, header.levels)
-    return Stream(latent, header.width, header.height, header.weights_id, icc, comment)
+    return _unframed(data).stream
 
 
 class Partial(NamedTuple):
@@ -184,6 +180,53 @@ def cut(data: bytes, levels: int | None = None, max_bytes: int | None = None) ->
     return _assemble(header._replace(levels=count), cut_payload(payload, header.k, header.levels, count))
 
 
+class Packed(NamedTuple):
+    """A stream whose latent stays packed: what archives hold, without looking at each pick.
+
+    payload: as `Latent.pack` gives it. icc, comment: as in `Stream`.
+    """
+
+    weights_id: bytes
+    width: int
+    height: int
+    k: int
+    levels: int
+    payload: bytes
+    icc: bytes | None = None
+    comment: str | None = None
+
+    @property
+    def stream(self) -> Stream:
+        """With the latent unpacked. Raises as `Latent.unpack`, and AbsurdSize."""
+        latent = Latent.unpack(self.payload, self.k, self.levels)
+        return Stream(latent, self.width, self.height, self.weights_id, self.icc, self.comment)
+
+
+def packed_from_bytes(data: bytes) -> Packed:
+    """What a whole .ddn file holds, checked as by `from_bytes`, which raises alike."""
+    packed = _unframed(data)
+    check_payload(packed.payload, packed.k, packed.levels)
+    return packed
+
+
+def _unframed(data: bytes) -> Packed:
+    """All of `packed_from_bytes`, but that the payload is not checked."""
+    header = _read_header(data)
+    _require_whole(data, header)
+    icc, comment = _unpack_metadata(header.metadata) if header.metadata is not None else (None, None)
+    return Packed(header.weights_id, header.width, header.height, header.k, header.levels,
+                  data[header.payload : -_CRC_BYTES], icc, comment)
+
+
+def packed_to_bytes(packed: Packed) -> bytes:
+    """The .ddn file; the inverse of `packed_from_bytes`. Raises as `write`, and as `Latent.unpack` for the payload."""
+    check_size(packed.width, packed.height)
+    check_payload(packed.payload, packed.k, packed.levels)
+    header = _Header(packed.weights_id, packed.width, packed.height, packed.levels, packed.k,
+                     _pack_metadata(packed.icc, packed.comment))
+    return _assemble(header, packed.payload)
+
+
 class _Header(NamedTuple):
     """All before the payload. metadata: as stored. payload, end: where it begins, and the whole file ends."""
 
@@ -217,7 +260,7 @@ def _read_header(data: bytes) -> _Header:
     k = 1 << log2_k if log2_k else cursor.varint()
     if not log2_k and _short_log2(k):
         raise BadVarint(f"K = {k:,} is written as a varint, but the flags can hold it")
-    _check_size(width, height)
+    check_size(width, height)
     payload_size = payload_bytes(k, levels)  # raises AbsurdSize
 
     metadata = None
@@ -351,7 +394,8 @@ def _short_log2(k: int) -> int:
     return log2 if 1 <= log2 <= _K_BITS and k == 1 << log2 else 0
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Raise AbsurdSize unless an image of so many pixels is within the limits."""
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise AbsurdSize(
             f"an image of {width} x {height} pixels; "

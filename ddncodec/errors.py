@@ -176,6 +176,12 @@ class OutOfMemory(DdnError):
     exit_code = 43
 
 
+class RecordMissing(DdnError):
+    """An archive has no record of that name or number."""
+
+    exit_code = 44
+
+
 class BadTable(DdnError):
     """A table cannot be read, or does not have the columns asked for."""
 

@@ -30,6 +30,16 @@ def set_sync(wanted: bool) -> None:
     _sync = wanted
 
 
+def put_on_disk(file: BinaryIO) -> None:
+    """Wait until what was written to an open file is on the disk, unless `set_sync` says no. Raises OutputFailed."""
+    try:
+        file.flush()
+        if _sync:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputFailed(f"cannot write {file.name}: {error.strerror}") from None
+
+
 def open_input(path: Path) -> BinaryIO:
     """Open a file for reading; InputMissing if there is none, or a directory, or no permission."""
     try:
