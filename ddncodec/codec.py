@@ -56,6 +56,10 @@ class Codec(StreamCoder):
         return (f"<Codec {self.info.name!r} {self.info.id.hex()}: {self.resolution}×{self.resolution}, K = {self.k}, "
                 f"L = {self.levels}, on {self.device}>")
 
+    @property
+    def on_cpu(self) -> bool:
+        return self.device.type == "cpu"
+
     def _search(self, targets: Targets, levels: int, effort: int) -> Picks:
         return self.network.encode(to_tensor(targets).to(self.device), levels, effort).cpu().numpy()
 

@@ -19,6 +19,11 @@ class StreamDecoder(ABC):
 
     info: WeightsInfo
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on the CPU, so that forks of its process can use it too."""
+        return True
+
     @abstractmethod
     def decode_batch(self, latents: Sequence[Latent]) -> list[Pixels]:
         """The images of latents.

@@ -37,6 +37,9 @@ class DdnError(Exception):
         """The same error as one about a file, which its text names once."""
         return self if str(self.name) == str(name) else type(self)(str(self), name)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, object]]:
+        return type(self), (self.reason, self.name)
+
 
 # The .ddn container (3-19).
 
@@ -186,6 +189,12 @@ class BadTable(DdnError):
     """A table cannot be read, or does not have the columns asked for."""
 
     exit_code = 45
+
+
+class WorkerLost(DdnError):
+    """The process that worked on the file was killed, perhaps by a system short of memory."""
+
+    exit_code = 46
 
 
 @contextmanager

@@ -21,14 +21,19 @@ class Listing:
     """What a folder and all folders below it hold.
 
     Attributes:
-        files: Regular files with wanted names, in the order of their names' parts.
+        names: Paths of regular files with wanted names, in the order of their parts.
         unreadable: Links to nothing, folders that cannot be listed, special files with wanted names.
         skipped: How many entries were left out, by why.
     """
 
-    files: list[Path] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)  # a Path takes five times the memory
     unreadable: list[InputMissing] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def files(self) -> list[Path]:
+        """The names as paths."""
+        return list(map(Path, self.names))
 
 
 def list_files(folder: Path, takes: Callable[[str], bool]) -> Listing:
@@ -55,7 +60,7 @@ def list_files(folder: Path, takes: Callable[[str], bool]) -> Listing:
                         (links if entry.is_symlink() else folders).append(here / entry.name)
         except OSError as error:
             found.unreadable.append(InputMissing(f"cannot be listed: {error.strerror}", here))
-    found.files.sort()
+    found.names.sort(key=lambda name: name.replace("/", "\0"))  # part by part
     return found
 
 
@@ -69,17 +74,16 @@ def leave_out(name: str, takes: Callable[[str], bool], skipped: Counter[str]) ->
 
 def _is_folder(entry: os.DirEntry[str], takes: Callable[[str], bool], found: Listing) -> bool:
     """Whether an entry is a folder; anything else is added to what was found."""
-    path = Path(entry.path)
     try:
         mode = entry.stat().st_mode
     except OSError as error:
-        found.unreadable.append(InputMissing(f"cannot be read: {error.strerror}", path))
+        found.unreadable.append(InputMissing(f"cannot be read: {error.strerror}", Path(entry.path)))
         return False
     if stat.S_ISDIR(mode):
         return True
     if not leave_out(entry.name, takes, found.skipped):
         if stat.S_ISREG(mode):
-            found.files.append(path)
+            found.names.append(entry.path)
         else:
-            found.unreadable.append(InputMissing("is not a regular file", path))
+            found.unreadable.append(InputMissing("is not a regular file", Path(entry.path)))
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from math import ceil
 from pathlib import Path
@@ -18,7 +19,24 @@ def share_cpu() -> None:
     Variables that are set already stay as they are.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if cores() < _bound():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+
+
+def use_one_thread() -> None:
+    """Let networks loaded from now on run in one thread, whatever was set: for a process that works beside its like."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+def cores() -> int:
+    """How many cores this process may use: those that it is bound to, or as many as its control group's quota fills."""
     with suppress(OSError, ValueError):  # no such file, or no quota
         time, period = map(int, QUOTA.read_text().split())
-        if (cores := ceil(time / period)) < len(os.sched_getaffinity(0)):
-            os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+        return min(ceil(time / period), _bound())
+    return _bound()
+
+
+def _bound() -> int:
+    return len(os.sched_getaffinity(0))

@@ -9,21 +9,15 @@ import typer
 
 from ddncodec import bare as bare_streams
 from ddncodec import container
+from ddncodec.errors import DdnError
+from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
-from ddncodec_cli.jobs import (
-    Failures,
-    Job,
-    Outputs,
-    destination,
-    in_batches,
-    plan,
-    read_bytes,
-    require_free,
-    stream_suffix,
-)
+from ddncodec_cli.jobs import Failures, Job, destination, plan, read_bytes, require_apart, stream_suffix
+from ddncodec_cli.running import Finished, Work, run
 from ddncodec_cli.weights import read_bare, require_model
 
 
+@options.running
 def cut(
     inputs: options.StreamsBelow,
     output: options.Output = None,
@@ -34,6 +28,8 @@ def cut(
     max_bytes: options.MaxBytes = None,
     bare: options.Bare = False,
     model: options.BareModel = None,
+    *,
+    how: options.Running,
 ) -> None:
     """Shorten .ddn files, which need no weights for it; a file that is short enough is copied.
 
@@ -45,20 +41,36 @@ def cut(
         raise typer.BadParameter("say where to: -o or --output-dir")
     of = require_model(bare, model)
     suffix = stream_suffix(bare)
-    failures = Failures()
+    failures = Failures(how.quiet)
     jobs = plan(inputs, *destination(output, output_dir), recursive, suffix,
                 lambda name: Path(name).suffix.lower() == suffix, failures)
-
-    def work(part: Sequence[Job]) -> None:
-        with Outputs(force, failures.guard) as outputs:
-            for job in part:
-                with failures.guard(job.source):
-                    require_free(job.target, force)
-                    if of:
-                        outputs.write(*job, bare_streams.cut(read_bare(job.source), of.config.k, levels, max_bytes))
-                    else:
-                        data = read_bytes(job.source, container.MAX_FILE)
-                        outputs.write(*job, container.cut(data, levels, max_bytes))
-
-    in_batches(jobs, work)
+    require_apart(jobs, how.json_lines)
+    for _ in run(jobs, Cutting(of, levels, max_bytes), how, failures, force):
+        pass
     raise typer.Exit(failures.exit_code)
+
+
+class Cutting(Work[bytes, bytes]):
+    """Streams to shorter ones. of: the weights of bare streams; None for files."""
+
+    verb, doing = "cut", "cutting"
+
+    def __init__(self, of: WeightsInfo | None, levels: int | None, max_bytes: int | None) -> None:
+        self._of, self._levels, self._max_bytes = of, levels, max_bytes
+
+    def read(self, job: Job) -> bytes:
+        return read_bare(job.source) if self._of else read_bytes(job.source, container.MAX_FILE)
+
+    def compute(self, items: Sequence[bytes]) -> list[bytes | DdnError]:
+        return [self._cut(data) for data in items]
+
+    def _cut(self, data: bytes) -> bytes | DdnError:
+        try:
+            if self._of:
+                return bare_streams.cut(data, self._of.config.k, self._levels, self._max_bytes)
+            return container.cut(data, self._levels, self._max_bytes)
+        except DdnError as error:
+            return error
+
+    def finish(self, job: Job, made: bytes) -> Finished:
+        return Finished(made, {"bytes": len(made)})

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import functools
-from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache, partial
 from io import BytesIO
+from os.path import isfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ddncodec.batches import BATCH, halved, made
+from ddncodec.batches import BATCH, halved
+from ddncodec.errors import DdnError
 from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     Failures,
     Job,
-    Outputs,
+    Jobs,
     decoder_of,
     destination,
     image_format,
-    in_batches,
     plan,
-    require_free,
+    require_apart,
+    shown,
     stream_suffix,
 )
-from ddncodec_cli.weights import read_stream, require_model, weights_of
+from ddncodec_cli.running import Finished, Work, run
+from ddncodec_cli.weights import read_partial, read_stream, require_model, weights_of
 
 if TYPE_CHECKING:
     from ddncodec.container import Stream
     from ddncodec.decoding import StreamDecoder
+    from ddncodec.images import Pixels
     from ddncodec.weights import WeightsInfo
 
 
+@options.running
 def decode(
     inputs: options.StreamsBelow,
     output: options.Output = None,
@@ -57,6 +62,8 @@ def decode(
     device: options.Device = "auto",
     column: options.Column = None,
     drop: options.Drop = False,
+    *,
+    how: options.Running,
 ) -> None:
     """Decode .ddn files; face.ddn becomes face.png.
 
@@ -66,48 +73,94 @@ def decode(
 
     In Parquet files the payloads of --column become PNG, and so do .ddn files in WebDataset shards (.tar).
     """
-    from ddncodec.images import write_picture
-
     of = require_model(bare, model, partial)
     if tables.are_tables(inputs, column):
         tables.decode(tables.Places(inputs, output, output_dir, recursive, force), column, drop, levels, model, bare,
-                      device)
-    failures = Failures()
+                      device, how)
+    failures = Failures(how.quiet)
     output_file, output_dir = destination(output, output_dir)
     suffix = f".{format or 'png'}"
     kind = image_format(Path(f"image{suffix}") if format else output_file)
     jobs = plan(inputs, output_file, output_dir, recursive, suffix,
                 lambda name: Path(name).suffix.lower() == stream_suffix(bare), failures)
-
-    @functools.cache
-    def weights(weights_id: bytes) -> WeightsInfo:
-        return weights_of(weights_id, model)
-
-    @functools.cache
-    def decoder(info: WeightsInfo) -> StreamDecoder:
-        return decoder_of(info, device, many=len(jobs) > BATCH)
-
-    def work(part: Sequence[Job]) -> None:
-        by_weights: dict[WeightsInfo, dict[Job, Stream]] = defaultdict(dict)  # which decode those of earlier ones too
-        for job in part:
-            with failures.guard(job.source):
-                require_free(job.target, force)
-                stream = read_stream(job.source, of, partial)
-                info = weights(stream.weights_id)
-                decoder(info).info.check(stream)
-                by_weights[info][job] = stream
-        for info, streams in by_weights.items():
-            ours = decoder(info)
-            images = halved(list(streams.values()), functools.partial(ours.decode_streams, levels=levels))
-            with Outputs(force, failures.guard) as outputs:
-                for (job, stream), pixels in zip(streams.items(), images, strict=True):
-                    with failures.guard(job.source):
-                        data = BytesIO()
-                        write_picture(ours.to_picture(_bounded(stream, max_side), made(pixels)), data, kind)
-                        outputs.write(*job, data.getbuffer())
-
-    in_batches(jobs, work)
+    require_apart(jobs, how.json_lines)
+    work = Decoding(model, device, of, levels, partial, kind, max_side, many=len(jobs) > BATCH)
+    for done in run(jobs, work, how, failures, force):
+        if done.facts["broke_off"]:
+            failures.note(f"{shown(done.job.source)}: it broke off {done.facts['broke_off']}")
     raise typer.Exit(failures.exit_code)
+
+
+class Found(NamedTuple):
+    """What is in an input. broke_off: after what, if it did."""
+
+    stream: Stream
+    broke_off: str | None
+
+
+class Decoded(NamedTuple):
+    """A stream and its image at the model's resolution; by: what decoded it."""
+
+    found: Found
+    pixels: Pixels
+    by: StreamDecoder
+
+
+class Decoding(Work[Found, Decoded]):
+    """Streams to pictures.
+
+    model: of all of them; None: the one that each names. of: the weights of bare streams. levels: at most so many.
+    kind: the pictures' format. max_side: of a picture, in pixels. many: decode fast, rather than begin fast.
+    """
+
+    verb, doing = "decode", "decoding"
+
+    def __init__(self, model: str | None, device: str, of: WeightsInfo | None, levels: int | None, partial: bool,
+                 kind: str, max_side: int | None, *, many: bool) -> None:
+        self._of, self._levels, self._partial = of, levels, partial
+        self._kind, self._max_side = kind, max_side
+        self._weights = cache(lambda weights_id: weights_of(weights_id, model))  # one may decode earlier ones' streams
+        self._decoder = cache(lambda info: decoder_of(info, device, many))
+
+    def prepare(self, jobs: Jobs) -> bool:
+        for job in jobs[:BATCH]:
+            if isfile(job.source):
+                with suppress(DdnError):
+                    return self._decoder_of(self.read(job)).on_cpu
+        return True
+
+    def read(self, job: Job) -> Found:
+        found = Found(*read_partial(job.source)) if self._partial else Found(read_stream(job.source, self._of), None)
+        self._decoder_of(found).info.check(found.stream)
+        return found
+
+    def _decoder_of(self, found: Found) -> StreamDecoder:
+        return self._decoder(self._weights(found.stream.weights_id))
+
+    def compute(self, items: Sequence[Found]) -> list[Decoded | DdnError]:
+        decoders = [self._decoder_of(found) for found in items]
+        results: dict[int, Decoded | DdnError] = {}
+        for decoder in dict.fromkeys(decoders):
+            ours = [number for number, one in enumerate(decoders) if one is decoder]
+            images = halved([items[number].stream for number in ours],
+                            partial(decoder.decode_streams, levels=self._levels))
+            for number, pixels in zip(ours, images, strict=True):
+                results[number] = pixels if isinstance(pixels, DdnError) else Decoded(items[number], pixels, decoder)
+        return [results[number] for number in range(len(items))]
+
+    def finish(self, job: Job, made: Decoded) -> Finished:
+        from ddncodec.images import write_picture
+
+        (stream, broke_off), pixels, by = made
+        picture = by.to_picture(_bounded(stream, self._max_side), pixels)
+        data = BytesIO()
+        write_picture(picture, data, self._kind)
+        levels = stream.latent.levels if self._levels is None else min(self._levels, stream.latent.levels)
+        height, width = picture.size
+        return Finished(data.getbuffer(), {
+            "bytes": data.tell(), "width": width, "height": height, "levels": levels, "weights": stream.weights_hex,
+            "model": by.info.name, "broke_off": broke_off,
+        })
 
 
 def _bounded(stream: Stream, side: int | None) -> Stream:

@@ -6,37 +6,40 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddncodec import zoo
 from ddncodec.bare import to_text
-from ddncodec.batches import halved, made
+from ddncodec.batches import halved
 from ddncodec.effort import CLOSED_LOOP, GREEDY
 from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     STANDARD,
     Failures,
     Job,
-    Outputs,
+    Jobs,
     complain,
     destination,
-    in_batches,
     lazy_codec,
     plan,
     printable,
     read_picture,
-    require_free,
+    require_apart,
     shown,
     stream_suffix,
 )
+from ddncodec_cli.running import Facts, Finished, Work, run
 
 if TYPE_CHECKING:
-    from ddncodec.encoding import Encoded
+    from ddncodec.encoding import Encoded, Request
+    from ddncodec.errors import DdnError
     from ddncodec.images import Picture
+    from ddncodec.weights import WeightsInfo
 
 
+@options.running
 def encode(
     inputs: options.Inputs,
     output: options.Output = None,
@@ -73,6 +76,8 @@ def encode(
     as_json: options.Json = False,
     column: options.Column = None,
     drop: options.Drop = False,
+    *,
+    how: options.Running,
 ) -> None:
     """Encode images; face.png becomes face.ddn.
 
@@ -81,6 +86,7 @@ def encode(
 
     In Parquet files the images of --column become payloads, in WebDataset shards (.tar) .ddn files; docs/columns.md.
     """
+    from ddncodec.encoding import Request
     from ddncodec.images import READ_SUFFIXES
 
     if psnr is not None and not 0 < psnr < math.inf:
@@ -88,84 +94,86 @@ def encode(
     bare = bare or text
     if bare and (comment is not None or keep_icc):
         raise typer.BadParameter("a bare stream has no room for a comment or a profile")
+    request = Request(levels, effort, max_bytes, psnr, comment, bare)
     if tables.are_tables(inputs, column):
         if text:
             raise typer.BadParameter("--text is for images in files of their own")
-        from ddncodec.encoding import Request
-
-        tables.encode(tables.Places(inputs, output, output_dir, recursive, force), column, drop,
-                      Request(levels, effort, max_bytes, psnr, comment, bare), model, device, keep_icc, as_json)
-    failures = Failures()
+        tables.encode(tables.Places(inputs, output, output_dir, recursive, force), column, drop, request, model, device,
+                      keep_icc, as_json, how)
+    failures = Failures(how.quiet)
     jobs = plan(inputs, *destination(output, output_dir), recursive, stream_suffix(bare),
                 lambda name: Path(name).suffix.lower() in READ_SUFFIXES, failures, printed=text)
-    if as_json and not text and any(job.target == STANDARD for job in jobs):
-        raise typer.BadParameter("--json and the file would both go to standard output; -o names a file")
+    require_apart(jobs, (as_json or how.json_lines) and not text)
     infos = zoo.find_several(model)
     if bare and len(infos) > 1:
         raise typer.BadParameter("a bare stream does not say which of several models made it")
-    codecs = [lazy_codec(lambda info=info: info, device) for info in infos]  # type: ignore[misc]
-    resolution = max(info.config.resolution for info in infos)
     told = max_bytes is not None or psnr is not None or len(infos) > 1
+    work = Encoding(infos, device, request, keep_icc, measured=told or as_json, text=text,
+                    in_json=as_json or how.json_lines)
     reports = []
-
-    def work(part: Sequence[Job]) -> None:
-        pictures: dict[Job, Picture] = {}  # fitted to the resolution
-        for job in part:
-            with failures.guard(job.source):
-                require_free(job.target, force)
-                pictures[job] = read_picture(job.source, keep_icc=keep_icc, resolution=resolution)
-        if not pictures:
-            return
-        from ddncodec.encoding import Request, encode_pictures
-
-        request = Request(levels, effort, max_bytes, psnr, comment, bare)
-        try:
-            results = halved(list(pictures.values()), lambda some: encode_pictures(
-                [codec() for codec in codecs], some, request, measured=told or as_json))
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        written: list[tuple[Job, Encoded]] = []
-        with Outputs(force, failures.guard) as outputs:
-            for job, result in zip(pictures, results, strict=True):
-                with failures.guard(job.source):
-                    encoded = made(result)
-                    if not (as_json and job.target == STANDARD):  # the text is in the JSON
-                        outputs.write(*job, to_text(encoded.data).encode() + b"\n" if text else encoded.data)
-                    written.append((job, encoded))
-        for job, encoded in written:
-            if job.source not in failures.sources:
-                facts = _facts(job, encoded, psnr, text)
-                if as_json:
-                    reports.append(facts)
-                elif told:
-                    _tell(facts, len(infos) > 1)
-                if facts["reached"] is False:
-                    complain(f"{shown(job.source)}: {psnr:g} dB is not reached: it is {_decibels(facts['psnr'])}")
-
-    in_batches(jobs, work)
+    for done in run(jobs, work, how, failures, force):
+        if as_json:
+            reports.append(done.facts)
+        elif told and not (how.json_lines or how.quiet):
+            _tell(done.facts, len(infos) > 1)
+        if done.facts.get("reached") is False:
+            failures.note(f"{shown(done.job.source)}: {psnr:g} dB is not reached: it is "
+                          f"{_decibels(done.facts['psnr'])}")
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     raise typer.Exit(failures.exit_code)
 
 
-def _facts(job: Job, encoded: Encoded, wanted: float | None, text: bool) -> dict[str, Any]:
-    """What was reached; the PSNR of a picture that is the original is null."""
-    reached = encoded.psnr
-    return {
-        "file": str(job.source),
-        "output": str(job.target),
-        "text": to_text(encoded.data) if text else None,
-        "bytes": len(encoded.data),
-        "levels": encoded.stream.latent.levels,
-        "levels_of_model": encoded.codec.levels,
-        "psnr": reached if reached is not None and math.isfinite(reached) else None,
-        "reached": None if wanted is None else reached is not None and reached >= wanted,
-        "weights": encoded.stream.weights_hex,
-        "model": encoded.codec.info.name,
-    }
+class Encoding(Work["Picture", "Encoded"]):
+    """Pictures to files.
+
+    request: what each file is to be. measured: decode each file, to say its PSNR. text: write bare streams as text.
+    in_json: what goes to standard output as text is a part of the facts.
+    """
+
+    verb, doing = "encode", "encoding"
+
+    def __init__(self, infos: Sequence[WeightsInfo], device: str, request: Request, keep_icc: bool, *,
+                 measured: bool, text: bool, in_json: bool) -> None:
+        self._codecs = [lazy_codec(lambda info=info: info, device) for info in infos]  # type: ignore[misc]
+        self._resolution = max(info.config.resolution for info in infos)
+        self._request, self._keep_icc = request, keep_icc
+        self._measured, self._text, self._in_json = measured, text, in_json
+
+    def prepare(self, jobs: Jobs) -> bool:
+        return all(codec().on_cpu for codec in self._codecs)
+
+    def read(self, job: Job) -> Picture:
+        return read_picture(job.source, keep_icc=self._keep_icc, resolution=self._resolution)
+
+    def compute(self, items: Sequence[Picture]) -> list[Encoded | DdnError]:
+        from ddncodec.encoding import encode_pictures
+
+        try:
+            return halved(items, lambda some: encode_pictures(
+                [codec() for codec in self._codecs], some, self._request, measured=self._measured))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    def finish(self, job: Job, made: Encoded) -> Finished:
+        text = to_text(made.data) if self._text else None
+        facts: Facts = {
+            "text": text,
+            "bytes": len(made.data),
+            "levels": made.stream.latent.levels,
+            "levels_of_model": made.codec.levels,
+        }
+        if made.psnr is not None:
+            wanted = self._request.psnr
+            facts["psnr"] = made.psnr if math.isfinite(made.psnr) else None  # of a picture that is the original
+            facts["reached"] = None if wanted is None else made.psnr >= wanted
+        facts |= {"weights": made.stream.weights_hex, "model": made.codec.info.name}
+        if text is None:
+            return Finished(made.data, facts)
+        return Finished(None if self._in_json and job.target == STANDARD else text.encode() + b"\n", facts)
 
 
-def _tell(facts: dict[str, Any], several: bool) -> None:
+def _tell(facts: Facts, several: bool) -> None:
     """A line about a file: on standard output, unless the file is there."""
     text = (f"{facts['bytes']:,} bytes, {facts['levels']:,} of {facts['levels_of_model']:,} levels, "
             f"{_decibels(facts['psnr'])}" + (f", by {facts['model']}" if several else ""))

@@ -8,17 +8,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from io import BytesIO
 from os.path import isdir, isfile  # unlike a Path's methods, false for a name that is too long
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, overload
 
 import typer
 
-from ddncodec.batches import BATCH
 from ddncodec.errors import (
     DdnError,
     InputMissing,
@@ -36,29 +35,63 @@ if TYPE_CHECKING:
     from ddncodec.images import Picture
     from ddncodec.weights import WeightsInfo
 
-T = TypeVar("T")
-Identity = tuple[int, int]
+Identity = int
 STANDARD = Path("-")  # standard input or output
 MAX_PIPE = 2**28  # bytes of a picture
 WRITERS = 8
 
 
 class Job(NamedTuple):
-    """One input and the output it is to become; either may be `STANDARD`."""
+    """One input and the output it is to become; either may be `STANDARD`.
+
+    target: None where whoever runs the job does something else with its output, or there is none.
+    """
 
     source: Path
-    target: Path
+    target: Path | None
+
+
+class Jobs(Sequence[Job]):
+    """Any number of jobs, which take little more memory than their names."""
+
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        self._sources: list[str] = []
+        self._targets: list[str | None] = []
+        for job in jobs:
+            self.append(*job)
+
+    def append(self, source: Path | str, target: Path | str | None) -> None:
+        """Add a job."""
+        self._sources.append(str(source))
+        self._targets.append(None if target is None else str(target))
+
+    @property
+    def printed(self) -> bool:
+        """Whether an output goes to standard output."""
+        return str(STANDARD) in self._targets
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        target = self._targets[index]
+        return Job(Path(self._sources[index]), None if target is None else Path(target))
 
 
 class Failures:
     """Refusals of single files: each told on stderr, and the first one's exit code kept.
 
-    sources: the inputs of those that were guarded.
+    quiet: tell nothing else.
     """
 
-    def __init__(self) -> None:
-        self.exit_code = 0
-        self.sources: set[Path] = set()
+    def __init__(self, quiet: bool = False) -> None:
+        self.exit_code, self._quiet = 0, quiet
 
     @contextmanager
     def guard(self, source: Path) -> Iterator[None]:
@@ -67,13 +100,17 @@ class Failures:
             with named(source):
                 yield
         except DdnError as error:
-            self.sources.add(source)
             self.tell(error)
 
     def tell(self, error: DdnError) -> None:
         """Say it on stderr, and keep its exit code if it is the first."""
         complain(str(error))
         self.exit_code = self.exit_code or error.exit_code
+
+    def note(self, message: str) -> None:
+        """Say on stderr what is no failure, unless only those are to be told."""
+        if not self._quiet:
+            complain(message)
 
 
 @contextmanager
@@ -96,10 +133,10 @@ def complain(message: str) -> None:
     typer.echo("ddncodec: " + printable(message), err=True)
 
 
-def tell_skipped(name: object, skipped: Counter[str]) -> None:
-    """Say on stderr how many files of a folder or archive were left out, and why; nothing if there were none."""
+def tell_skipped(name: object, skipped: Counter[str], say: Callable[[str], None] = complain) -> None:
+    """Say how many files of a folder or archive were left out, and why; nothing if there were none."""
     if skipped:
-        complain(f"{name}: skipped: {counted(skipped)}")
+        say(f"{name}: skipped: {counted(skipped)}")
 
 
 def counted(skipped: Counter[str]) -> str:
@@ -137,7 +174,7 @@ def destination(output: str | None, output_dir: Path | None) -> tuple[Path | Non
 def plan(
     inputs: Sequence[Path], output: Path | None, output_dir: Path | None, recursive: bool,
     suffix: str, takes: Callable[[str], bool], failures: Failures, printed: bool = False,
-) -> list[Job]:
+) -> Jobs:
     """The jobs that the arguments ask for.
 
     takes: whether a file of this name is an input of the usual kind, so that a directory's is taken and `suffix`
@@ -147,32 +184,34 @@ def plan(
     if output is not None and (len(inputs) != 1 or isdir(inputs[0])):
         raise typer.BadParameter("-o names the output of a single file; for several use --output-dir")
     listed = list(_expand(inputs, recursive, takes, failures))
-    read = identities(source for source, _ in listed)
-    jobs: list[Job] = []
-    sources: dict[Path, Path] = {}
-    for source, relative in listed:
+    read = identities(Path(name) for _, names in listed for name in names)
+    jobs = Jobs()
+    sources: dict[str, str] = {}  # of targets
+    for folder, name in ((folder, name) for folder, names in listed for name in names):
+        source = Path(name)
         with failures.guard(source):
             if output is not None:
                 target = output
             elif source == STANDARD or (printed and output_dir is None):
                 target = STANDARD
             else:
-                beside = output_dir / relative if output_dir else source
+                below = source.relative_to(folder) if folder else source.name
+                beside = output_dir / below if output_dir else source
                 target = beside.with_suffix(suffix) if takes(beside.name) else beside.with_name(beside.name + suffix)
             require_other(target, read)
-            if target != STANDARD and sources.setdefault(target, source) != source:
-                raise OutputExists(f"{sources[target]} would become {target} too")
-            jobs.append(Job(source, target))
+            if target != STANDARD and sources.setdefault(str(target), name) != name:
+                raise OutputExists(f"{sources[str(target)]} would become {target} too")
+            jobs.append(name, target)
     return jobs
 
 
 def _expand(
     inputs: Iterable[Path], recursive: bool, takes: Callable[[str], bool], failures: Failures
-) -> Iterator[tuple[Path, Path]]:
-    """Each input file, and its path below the output directory."""
+) -> Iterator[tuple[Path | None, list[str]]]:
+    """The input files: each that is named, and all of each folder, with that."""
     for path in inputs:
         if path == STANDARD or not isdir(path):
-            yield path, Path(path.name)
+            yield None, [str(path)]
             continue
         with failures.guard(path):
             if not recursive:
@@ -180,10 +219,10 @@ def _expand(
             found = list_files(path, takes)
             for error in found.unreadable:
                 failures.tell(error)
-            tell_skipped(path, found.skipped)
-            if not found.files:
+            tell_skipped(path, found.skipped, failures.note)
+            if not found.names:
                 raise InputMissing("there is no file to take below it")
-            yield from ((file, file.relative_to(path)) for file in found.files)
+            yield path, found.names
 
 
 def identities(inputs: Iterable[Path]) -> set[Identity]:
@@ -198,7 +237,7 @@ def require_other(target: Path, inputs: set[Identity]) -> None:
 
 
 def _identity(path: Path, descriptor: int) -> Identity | None:
-    """Device and inode of a regular file; None where there is none.
+    """Device and inode of a regular file, as one number; None where there is none.
 
     descriptor: the open file that `STANDARD` means here.
     """
@@ -206,7 +245,7 @@ def _identity(path: Path, descriptor: int) -> Identity | None:
         state = os.stat(descriptor if path == STANDARD else path)
     except (OSError, ValueError):  # ValueError: a name with a null character
         return None
-    return (state.st_dev, state.st_ino) if stat.S_ISREG(state.st_mode) else None
+    return state.st_dev << 64 | state.st_ino if stat.S_ISREG(state.st_mode) else None
 
 
 def read_bytes(source: Path, most: int) -> bytes:
@@ -216,6 +255,14 @@ def read_bytes(source: Path, most: int) -> bytes:
     """
     with _opened(source) as file:
         return file.read(most + 1)
+
+
+def input_size(source: Path) -> int:
+    """How many bytes an input has; none where that cannot be known before it is read. Raises InputMissing."""
+    try:
+        return 0 if source == STANDARD else os.stat(source).st_size
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise InputMissing(f"cannot be read: {getattr(error, 'strerror', error)}") from None
 
 
 def read_picture(source: Path, *, keep_icc: bool = False, resolution: int | None = None) -> Picture:
@@ -250,26 +297,25 @@ class Outputs:
     """Writes outputs whole or not at all, and makes the folders above them.
 
     To wait for the disk takes longer than all else, and for several outputs hardly longer than for one: they wait
-    together, until the block ends. A refusal is raised, or told, within `guard(source)`.
+    together, while the process does something else, and no longer than until the block ends.
     """
 
-    def __init__(self, force: bool, guard: Callable[[Path], AbstractContextManager[None]]) -> None:
-        self._force, self._guard = force, guard
+    def __init__(self, force: bool) -> None:
+        self._force = force
         self._pool = ThreadPoolExecutor(WRITERS)
-        self._waiting: list[tuple[Path, Future[None]]] = []
 
-    def write(self, source: Path, target: Path, data: bytes | memoryview) -> None:
-        """Write the output of an input; it is there when the block ends."""
-        if target == STANDARD:
-            _write_standard(data)
-            return
+    def write(self, target: Path, data: bytes | memoryview) -> Future[None]:
+        """Write an output, which is there when the result is, whose exception is why not.
+
+        Raises OutputExists, OutputFailed.
+        """
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
         with ExitStack() as stack:
             stack.enter_context(atomic_write(target, overwrite=self._force)).write(data)
-            self._waiting.append((source, self._pool.submit(stack.pop_all().close)))
+            return self._pool.submit(stack.pop_all().close)
 
     def __enter__(self) -> Self:
         return self
@@ -277,13 +323,10 @@ class Outputs:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
         self._pool.shutdown()
-        if error is None:
-            for source, written in self._waiting:
-                with self._guard(source):
-                    written.result()
 
 
-def _write_standard(data: bytes | memoryview) -> None:
+def write_standard(data: bytes | memoryview) -> None:
+    """Write to standard output. Raises OutputFailed, and BrokenPipeError where nobody reads any more."""
     try:
         with open(os.dup(1), "wb") as file:
             file.write(data)
@@ -293,10 +336,21 @@ def _write_standard(data: bytes | memoryview) -> None:
         raise OutputFailed(f"cannot write to standard output: {error.strerror}") from None
 
 
+def require_apart(jobs: Jobs, as_json: bool) -> None:
+    """Refuse to print JSON where outputs go to standard output too. Raises BadParameter."""
+    if as_json and jobs.printed:
+        raise typer.BadParameter("JSON and the file would both go to standard output; -o names a file")
+
+
 def require_free(target: Path, force: bool) -> None:
     """Refuse early, before any work, to overwrite what `Outputs` would refuse to."""
-    if target != STANDARD and not force and isfile(target) and not is_special(target):
+    if not force and is_there(target):
         raise OutputExists(f"{target} exists already; -f overwrites it")
+
+
+def is_there(target: Path) -> bool:
+    """Whether an output is a file that exists; no device, FIFO or open file, which is written to as it is."""
+    return target != STANDARD and isfile(target) and not is_special(target)
 
 
 def image_format(output: Path | None) -> str:
@@ -309,18 +363,6 @@ def image_format(output: Path | None) -> str:
         return format_of(output)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def in_batches(jobs: Sequence[T], work: Callable[[Sequence[T]], None]) -> None:
-    """Work through the jobs a batch at a time, with a progress bar where a person watches a long one."""
-    parts = [jobs[i : i + BATCH] for i in range(0, len(jobs), BATCH)]
-    if len(parts) < 2 or not sys.stderr.isatty():
-        for part in parts:
-            work(part)
-        return
-    with typer.progressbar(parts, file=sys.stderr) as bar:
-        for part in bar:
-            work(part)
 
 
 def decoder_of(info: WeightsInfo, device: str, many: bool) -> StreamDecoder:

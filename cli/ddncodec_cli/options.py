@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -47,3 +51,42 @@ Column = Annotated[
     str | None, typer.Option(metavar="NAME", help="The inputs are Parquet files: the column that is read.")
 ]
 Drop = Annotated[bool, typer.Option("--drop", help="With --column: leave the column that is read out of the outputs.")]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How a command works through many files. Its fields are options of each command that is `running`."""
+
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, help="So many processes of one thread each; by default one for "
+                                                             "each core, where there is more than one batch of files.")
+    ] = None
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out inputs whose output exists, as after an interruption.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Tell nothing on stderr but what fails.")] = False
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Tell on stderr of each file, and at the end where the time went.")
+    ] = False
+    json_lines: Annotated[
+        bool, typer.Option("--jsonl", help="Print a line of JSON for each file as it is done, or fails.")
+    ] = False
+
+
+def running(command: Command) -> Command:
+    """The command with an option for each field of `Running` in place of its parameter `how`."""
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> Any:
+        how = Running(**{name: given.pop(name) for name in ours})
+        return command(**given, how=how)
+
+    ours = inspect.signature(Running, eval_str=True).parameters
+    theirs = inspect.signature(command, eval_str=True).parameters
+    both = [*(parameter for name, parameter in theirs.items() if name != "how"), *ours.values()]
+    wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in both}
+    return wrapper  # type: ignore[return-value]

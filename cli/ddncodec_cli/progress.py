@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -35,6 +35,36 @@ def shown(wanted: bool) -> Iterator[Progress]:
                    TextColumn("{task.fields[note]}"), TimeRemainingColumn())
         with RichProgress(*columns, console=Console(stderr=True)) as bars:
             yield Bars(bars)
+
+
+@contextmanager
+def of_files(wanted: bool, doing: str, total: int) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar on a terminal, nothing elsewhere; without a thread, so that the process can fork.
+
+    Yields:
+        What shows how many files are done, and how many bytes were read and written.
+    """
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda done, read, written: None
+        return
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    began = monotonic()
+    with RichProgress(*columns, console=Console(stderr=True), auto_refresh=False,
+                      redirect_stdout=sys.stdout.isatty()) as bars:  # else it would print on the terminal
+        task = bars.add_task(doing, total=total, note="")
+
+        def show(done: int, read: int, written: int) -> None:
+            rate = done / max(monotonic() - began, 1e-9)
+            bars.update(task, completed=done, refresh=True,
+                        note=f"{rate:,.0f} a second, {decimal(read)} to {decimal(written)}")
+
+        yield show
 
 
 class Bars:

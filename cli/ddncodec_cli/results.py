@@ -17,15 +17,16 @@ import typer
 from ddncodec.batches import BATCH
 from ddncodec.errors import UnknownWeights
 from ddncodec.files import is_special
+from ddncodec_cli import progress
 from ddncodec_cli.jobs import (
     STANDARD,
     Outputs,
     identities,
     image_format,
-    in_batches,
     path_of,
     require_free,
     require_other,
+    write_standard,
 )
 
 if TYPE_CHECKING:
@@ -81,35 +82,44 @@ class Results:
         Where a person watches, with a progress bar, or for one batch a sign of life.
         """
         from ddncodec import container
-        from ddncodec.images import Picture, grid, write_picture
+        from ddncodec.images import Picture, write_picture
 
-        shown = []
+        kept = []
 
-        def save(outputs: Outputs, target: Path, pixels: Pixels) -> None:
+        def encoded(pixels: Pixels) -> memoryview:
             data = BytesIO()
             write_picture(Picture(pixels), data, self._format)
-            outputs.write(target, target, data.getbuffer())
+            return data.getbuffer()
 
-        def work(part: Sequence[int]) -> None:
-            with self._outputs() as outputs:
-                for index, image in zip(part, drawn(part[0], len(part)), strict=True):
+        watched = sys.stderr.isatty()
+        with (
+            Outputs(self._force) as outputs,
+            progress.shown(watched and self._count > BATCH) as bars, _waiting(watched and self._count <= BATCH),
+            bars.phase("drawing", self._count) as advance,
+        ):
+            for first in range(0, self._count, BATCH):
+                written = []
+                for index, image in enumerate(drawn(first, min(BATCH, self._count - first)), first):
                     if self._folder:
-                        save(outputs, self._picture(index), image.pixels)
+                        written.append(outputs.write(self._picture(index), encoded(image.pixels)))
                     else:
-                        shown.append(image.pixels)
+                        kept.append(image.pixels)
                     if self._save_latent:
-                        target, stream = self._latent(index), codec.to_stream(Picture(image.pixels), image.latent)
-                        outputs.write(target, target, container.to_bytes(stream))
+                        stream = codec.to_stream(Picture(image.pixels), image.latent)
+                        written.append(outputs.write(self._latent(index), container.to_bytes(stream)))
+                    advance()
+                for output in written:
+                    output.result()
+            if self._output == STANDARD:
+                write_standard(encoded(_grid(kept)))
+            elif not self._folder:
+                outputs.write(self._output, encoded(_grid(kept))).result()
 
-        with _waiting(sys.stderr.isatty() and self._count <= BATCH):
-            in_batches(range(self._count), work)
-        if shown:
-            with self._outputs() as outputs:
-                save(outputs, self._output, grid(shown, ceil(len(shown) ** 0.5)))
 
-    def _outputs(self) -> Outputs:
-        return Outputs(self._force, lambda target: nullcontext())
+def _grid(images: Sequence[Pixels]) -> Pixels:
+    from ddncodec.images import grid
 
+    return grid(images, ceil(len(images) ** 0.5))
 
 def _waiting(shown: bool) -> AbstractContextManager[object]:
     if not shown:

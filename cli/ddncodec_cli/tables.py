@@ -19,6 +19,8 @@ from ddncodec.files import atomic_write
 from ddncodec.progress import Progress
 from ddncodec_cli import progress
 from ddncodec_cli.jobs import STANDARD, Failures, destination, plan, require_free, shown, stream_suffix
+from ddncodec_cli.options import Running
+from ddncodec_cli.running import to_do
 
 if TYPE_CHECKING:
     from ddncodec.columns import ColumnCoder
@@ -46,7 +48,7 @@ def are_tables(inputs: Iterable[Path], column: str | None) -> bool:
 
 
 def encode(places: Places, column: str | None, drop: bool, request: Request, model: str, device: str, keep_icc: bool,
-           as_json: bool) -> NoReturn:
+           as_json: bool, how: Running) -> NoReturn:
     """Encode the images in files that are not images, and exit."""
     infos = zoo.find_several(model)  # raises for what there is not before any file is touched
     if column is None:
@@ -54,7 +56,7 @@ def encode(places: Places, column: str | None, drop: bool, request: Request, mod
         from ddncodec.workers import Encoder
 
         _convert_shards(places, lambda name: Path(name).suffix.lower() in READ_SUFFIXES, stream_suffix(request.bare),
-                        Encoder(model, request, device, keep_icc), as_json)
+                        Encoder(model, request, device, keep_icc), as_json, how, "encode")
     if len(infos) > 1 or request.bare or request.psnr or request.comment is not None or keep_icc:
         raise typer.BadParameter("a column has payloads of one model and of one length, and nothing else: "
                                  "use --levels or --bytes")
@@ -67,11 +69,12 @@ def encode(places: Places, column: str | None, drop: bool, request: Request, mod
     if request.levels is not None and request.levels > config.levels:
         raise typer.BadParameter(f"levels must be 1 to {config.levels}, not {request.levels}")
     levels = kept(lambda count: payload_bytes(config.k, count), config.levels, request.levels, request.max_bytes)
-    _convert_columns(places, ColumnEncoder(column, model, levels, request.effort, device, drop), as_json)
+    _convert_columns(places, ColumnEncoder(column, model, levels, request.effort, device, drop), as_json, how,
+                     "encode")
 
 
 def decode(places: Places, column: str | None, drop: bool, levels: int | None, model: str | None, bare: bool,
-           device: str) -> NoReturn:
+           device: str, how: Running) -> NoReturn:
     """Decode what is in files that are not .ddn files, and exit."""
     if model is not None:
         zoo.find(model)
@@ -79,26 +82,27 @@ def decode(places: Places, column: str | None, drop: bool, levels: int | None, m
         from ddncodec.workers import Decoder
 
         _convert_shards(places, lambda name: Path(name).suffix.lower() == stream_suffix(bare), ".png",
-                        Decoder(model, levels, bare, device), False)
+                        Decoder(model, levels, bare, device), False, how, "decode")
     if bare:
         raise typer.BadParameter("a column has payloads, not bare streams")
     _require_pyarrow()
     from ddncodec.columns import ColumnDecoder
 
-    _convert_columns(places, ColumnDecoder(column, model, levels, device, drop), False)
+    _convert_columns(places, ColumnDecoder(column, model, levels, device, drop), False, how, "decode")
 
 
-def _convert_columns(places: Places, coder: ColumnCoder, as_json: bool) -> NoReturn:
+def _convert_columns(places: Places, coder: ColumnCoder, as_json: bool, how: Running, verb: str) -> NoReturn:
     from ddncodec import parquet
 
     def convert(source: Path, file: BinaryIO, told: Told, bars: Progress) -> dict[str, Any]:
         with bars.phase(shown(source), parquet.rows_of(source)) as advance:
             return parquet.convert(source, file, coder, lambda row, why: told(f"row {row:,}", why), advance)._asdict()
 
-    _run(places, _is_parquet, ".parquet", convert, as_json)
+    _run(places, _is_parquet, ".parquet", convert, as_json, how, verb)
 
 
-def _convert_shards(places: Places, takes: Callable[[str], bool], suffix: str, files: Files, as_json: bool) -> NoReturn:
+def _convert_shards(places: Places, takes: Callable[[str], bool], suffix: str, files: Files, as_json: bool,
+                    how: Running, verb: str) -> NoReturn:
     from ddncodec import shards
 
     for path in places.inputs:
@@ -111,22 +115,26 @@ def _convert_shards(places: Places, takes: Callable[[str], bool], suffix: str, f
             return shards.convert(source, file, takes, suffix, files, told, advance)._asdict()
 
     expanded = [path for pattern in places.inputs for path in _expand(pattern)]
-    _run(places._replace(inputs=expanded), lambda name: False, "", convert, as_json)
+    _run(places._replace(inputs=expanded), lambda name: False, "", convert, as_json, how, verb)
 
 
-def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Convert, as_json: bool) -> NoReturn:
+def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Convert, as_json: bool, how: Running,
+         verb: str) -> NoReturn:
     """Convert file after file, each whole or not at all.
 
-    takes, suffix: as `plan`. convert: writes a file, tells what in it cannot be done, and gives the facts of it.
+    takes, suffix: as `plan`; verb: as `to_do`. convert: writes a file, tells what in it cannot be done, and gives the
+    facts of it.
     """
     output, output_dir = destination(places.output, places.output_dir)
     if output_dir is None and output in (None, STANDARD):
         raise typer.BadParameter("say where to: -o FILE or --output-dir")
-    failures = Failures()
+    failures = Failures(how.quiet)
+    jobs = plan(places.inputs, output, output_dir, places.recursive, suffix, takes, failures)
     reports = []
-    with progress.shown(sys.stderr.isatty()) as bars:
-        for source, target in plan(places.inputs, output, output_dir, places.recursive, suffix, takes, failures):
+    with progress.shown(sys.stderr.isatty() and not how.quiet) as bars:
+        for source, target in to_do(jobs, how, failures, places.force, verb):
             with failures.guard(source):
+                assert target is not None, "a plan has each"
                 require_free(target, places.force)
                 try:
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +146,10 @@ def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Con
                         facts = convert(source, file, told, bars)
                 except ValueError as error:
                     raise typer.BadParameter(str(error)) from None
-                reports.append({"file": str(source), "output": str(target), **facts})
+                facts = {"file": str(source), "output": str(target), **facts}
+                if how.json_lines:
+                    typer.echo(json.dumps(facts))
+                reports.append(facts)
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     raise typer.Exit(failures.exit_code)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ddncodec_cli import completion, options
-from ddncodec_cli.jobs import Failures, printable
+from ddncodec_cli.jobs import Failures, Job, Jobs, printable
+from ddncodec_cli.running import Finished, Work, run
 from ddncodec_cli.weights import read_stream, require_model, weights_of
 
+if TYPE_CHECKING:
+    from ddncodec.container import Stream
+    from ddncodec.weights import WeightsInfo
 
+
+@options.running
 def verify(
     files: options.Streams,
     model: Annotated[
@@ -18,6 +25,8 @@ def verify(
                                  help="A model's name or weights file; by default the models here.")
     ] = None,
     bare: options.Bare = False,
+    *,
+    how: options.Running,
 ) -> None:
     """Check .ddn files against the format and their checksum, and that their weights are here.
 
@@ -25,10 +34,28 @@ def verify(
     has no checksum: that it can be one of the model's is all that is checked.
     """
     of = require_model(bare, model)
-    failures = Failures()
-    for path in files:
-        with failures.guard(path):
-            stream = read_stream(path, of)
-            weights_of(stream.weights_id, model).check(stream)
-            typer.echo(f"{printable(str(path))}: ok")
+    failures = Failures(how.quiet)
+    for done in run(Jobs(Job(path, None) for path in files), Verifying(of, model), how, failures):
+        if not (how.quiet or how.json_lines):
+            typer.echo(f"{printable(str(done.job.source))}: ok")
     raise typer.Exit(failures.exit_code)
+
+
+class Verifying(Work["Stream", "Stream"]):
+    """Streams to whether they are well. of: the weights of bare streams; model: as the option."""
+
+    verb, doing, resume = "verify", "verifying", "nothing was to be written"
+
+    def __init__(self, of: WeightsInfo | None, model: str | None) -> None:
+        self._of, self._model = of, model
+
+    def read(self, job: Job) -> Stream:
+        stream = read_stream(job.source, self._of)
+        weights_of(stream.weights_id, self._model).check(stream)
+        return stream
+
+    def compute(self, items: Sequence[Stream]) -> Sequence[Stream]:
+        return items
+
+    def finish(self, job: Job, made: Stream) -> Finished:
+        return Finished(None, {"levels": made.latent.levels, "weights": made.weights_hex})

@@ -10,7 +10,7 @@ from ddncodec import bare, container, zoo
 from ddncodec.container import Stream
 from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo
-from ddncodec_cli.jobs import complain, read_bytes, shown
+from ddncodec_cli.jobs import read_bytes
 
 
 def weights_of(weights_id: bytes, model: str | None) -> WeightsInfo:
@@ -39,19 +39,15 @@ def read_bare(source: Path) -> bytes:
     return read_bytes(source, bare.MAX_TEXT)
 
 
-def read_stream(source: Path, of: WeightsInfo | None, partial: bool = False) -> Stream:
-    """The stream in an input.
+def read_stream(source: Path, of: WeightsInfo | None) -> Stream:
+    """The stream in an input. of: the weights of a bare stream; None for a file. Raises DdnError."""
+    return of.bare_stream(read_bare(source)) if of else container.from_bytes(read_bytes(source, container.MAX_FILE))
 
-    of: the weights of a bare stream; None for a file. partial: also in a file that broke off, which is told. Raises
-    DdnError.
-    """
-    if of:
-        return of.bare_stream(read_bare(source))
+
+def read_partial(source: Path) -> tuple[Stream, str | None]:
+    """The stream in a file that may have broken off, and after what it did. Raises DdnError."""
     data = read_bytes(source, container.MAX_FILE)
-    if not partial:
-        return container.from_bytes(data)
     found = container.partial_from_bytes(data)
-    if len(data) < found.bytes:
-        complain(f"{shown(source)}: it broke off after {len(data):,} of {found.bytes:,} bytes, unchecked: "
-                 f"{found.stream.latent.levels:,} of {found.levels:,} levels")
-    return found.stream
+    return found.stream, None if len(data) == found.bytes else (
+        f"after {len(data):,} of {found.bytes:,} bytes, unchecked: "
+        f"{found.stream.latent.levels:,} of {found.levels:,} levels")

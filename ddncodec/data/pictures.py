@@ -52,9 +52,10 @@ def pictures(data: str, skipped: Counter[str] | None = None, resolution: int | N
     skipped = Counter() if skipped is None else skipped
     found = _files(data)
     skipped.update(found.skipped)
-    classes = _classes(Path(data), found.files)
+    files = found.files
+    classes = _classes(Path(data), files)
     anything = bool(found.unreadable)
-    for file in found.files:
+    for file in files:
         for entry in _entries(file, skipped, partial(read_picture, resolution=resolution)):
             anything = True
             if resolution and not isinstance(entry.content, DdnError):
@@ -104,7 +105,7 @@ def _files(data: str) -> Listing:
     """The picture files of a folder, or the archives and array files, that a path means."""
     if os.path.isdir(data):  # unlike a Path's method, false for a name that is too long
         found = list_files(Path(data), _is_picture)
-        return found if found.files else list_files(Path(data), is_tar)
+        return found if found.names else list_files(Path(data), is_tar)
     files = _shards(data) if "{" in data and not os.path.exists(data) else [Path(data)]
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):  # to open a FIFO would wait for its writer
@@ -113,7 +114,7 @@ def _files(data: str) -> Listing:
         name = file.name.lower()
         if not (is_tar(name) or name.endswith((".zip", ".npz")) or _is_idx(name)):
             raise DataMissing(f"it is not a folder, nor .zip, {', '.join(TAR_SUFFIXES)}, .npz or IDX (…-ubyte)", file)
-    return Listing(files)
+    return Listing(list(map(str, files)))
 
 
 def _shards(pattern: str) -> list[Path]:
