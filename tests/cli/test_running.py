@@ -103,7 +103,7 @@ def test_a_worker_that_is_killed_loses_its_batch_alone(many: Run, tmp_path: Path
     lost = names[BATCH : 2 * BATCH]
     assert err.splitlines() == [f"ddncodec: in/{name}: the process that was at work on it was killed by SIGKILL"
                                 for name in lost]
-    assert process.returncode == 44
+    assert process.returncode == 46
     assert sorted(done(tmp_path)) == sorted({*names} - {*lost})
 
 
