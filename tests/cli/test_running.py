@@ -66,8 +66,12 @@ def reader(process: subprocess.Popen[str], path: Path) -> int:
                 if str(path) in {os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir()})
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def done(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    return contents(folder / "out")
 
 
 def test_several_processes_do_what_one_does(run_many: Run, draw: Run, k2: Path, tmp_path: Path) -> None:
@@ -85,7 +89,7 @@ def test_several_processes_do_what_one_does(run_many: Run, draw: Run, k2: Path, 
     for one, two in zip(results[:3], results[3:], strict=True):
         assert (one.out.replace(b"files1", b"files2"), one.err) == (two.out, two.err)
     for kind in ("files", "images"):
-        one, two = ({path.name: path.read_bytes() for path in (tmp_path / f"{kind}{jobs}").iterdir()} for jobs in (1, 2))
+        one, two = (contents(tmp_path / f"{kind}{jobs}") for jobs in (1, 2))
         assert one == two
         assert len(one) == BATCH + 1
     lines = [json.loads(line) for line in results[0].out.splitlines()]
