@@ -122,6 +122,9 @@ def read_kit(folder: Path) -> Kit:
         cases = [_checked(Case, entry) for entry in content["cases"]]
         if unknown := {case.weights for case in cases} - weights.keys() or {case.form for case in cases} - {*FORMS}:
             raise ValueError(f"it does not say what {min(unknown)} is")
+        names = {name for case in cases for name in (case.stream, case.sheet)} | {one.file for one in weights.values()}
+        if outside := [name for name in names if not (folder / name).resolve().is_relative_to(folder.resolve())]:
+            raise ValueError(f"{min(outside)} is not in the kit")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadKit(f"no manifest of a conformance kit: {error}", path) from None
     return Kit(folder, weights, cases)

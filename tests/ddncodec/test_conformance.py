@@ -106,7 +106,8 @@ def test_what_is_no_kit_is_refused(small: Kit) -> None:
     path = small.folder / "manifest.json"
     content = json.loads(path.read_text())
     cases, weights = content["cases"], content["weights"]
-    wrong = ({"index": "0"}, {"index": -1}, {"index": 99}, {"form": "other"}, {"levels": 3}, {"more": 1})
+    wrong = ({"index": "0"}, {"index": -1}, {"index": 99}, {"form": "other"}, {"levels": 3}, {"more": 1},
+             {"sheet": "/a.png"}, {"stream": "../a"})
     for bad in ([], {}, {**content, "format": "other"}, {**content, "weights": []}, {**content, "cases": [{}]},
                 {**content, "weights": [{**weights[0], "k": None}]},
                 *({**content, "cases": [{**cases[0], **one}]} for one in wrong)):
