@@ -1,6 +1,6 @@
 """How far decoding deviates from the conformance kit: by threads, instruction sets, precision, batches and programs.
 
-    python experiments/agreement.py [--dry-run]
+    python experiments/agreement.py [KIT] [--dry-run]
 
 Runs `ddncodec conformance` in a process for each way, and writes the table in docs/conformance.md, and
 docs/conformance.json. What cannot be run here is said to be so.
@@ -24,7 +24,6 @@ import torch
 import typer
 from markers import filled, table
 
-from ddncodec import zoo
 from ddncodec.codec import load_weights
 from ddncodec.conformance import deviations, read_kit
 from ddncodec.decoding import StreamDecoder
@@ -74,9 +73,9 @@ def missing(way: Way, flags: set[str]) -> str | None:
     return None
 
 
-def of_a_process(way: Way) -> Facts:
+def of_a_process(way: Way, kit: Path) -> Facts:
     """What the command says in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "ddncodec", "conformance", str(KIT), "--json", "--device", "cpu",
+    done = subprocess.run([sys.executable, "-m", "ddncodec", "conformance", str(kit), "--json", "--device", "cpu",
                            *way.options], env={**os.environ, **way.environment}, stdout=subprocess.PIPE, check=False)
     if done.returncode not in (0, 1):
         raise SystemExit(done.returncode)  # it has said why
@@ -84,12 +83,12 @@ def of_a_process(way: Way) -> Facts:
     return facts
 
 
-def in_this_process(decoder_of: Callable[[WeightsInfo], StreamDecoder]) -> Facts:
+def in_this_process(decoder_of: Callable[[WeightsInfo], StreamDecoder], kit: Path) -> Facts:
     """The same facts by other decoders."""
-    return [one.facts() for one in deviations(read_kit(KIT), decoder_of)]
+    return [one.facts() for one in deviations(read_kit(kit), decoder_of)]
 
 
-def double_precision() -> Facts:
+def double_precision(kit: Path) -> Facts:
     """torch with numbers of 64 bits."""
 
     def decoder(info: WeightsInfo) -> StreamDecoder:
@@ -100,23 +99,25 @@ def double_precision() -> Facts:
     torch.set_default_dtype(torch.float64)
     try:
         with patch.object(torch.Tensor, "float", torch.Tensor.double):  # which networks call against half precision
-            return in_this_process(decoder)
+            return in_this_process(decoder, kit)
     finally:
         torch.set_default_dtype(torch.float32)
 
 
-def cuda() -> Facts | str:
+def cuda(kit: Path) -> Facts | str:
     """torch on a GPU, or why not."""
     if not torch.cuda.is_available():
         return "not run: no CUDA device"
-    return in_this_process(lambda info: load_weights(info, "cuda"))
+    return in_this_process(lambda info: load_weights(info, "cuda"), kit)
 
 
-def web_assembly() -> Facts | str:
+def web_assembly(kit: Path) -> Facts | str:
     """The JavaScript decoder, by its own run of the kit, or why not."""
     if not (ROOT / "js/node_modules").is_dir():
         return "not run: js/ is not installed"
-    names = [info.name for info in zoo.unconditional()]
+    if kit.resolve() != KIT:
+        return f"not run: it decodes the kit in {KIT.name}/ alone"
+    names = sorted({one.model for one in read_kit(kit).weights.values() if not one.file})
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "ddncodec", "models", "copy", *names, "-o", folder], check=True,
                        stdout=subprocess.DEVNULL)
@@ -135,21 +136,20 @@ def row(name: str, result: Facts | str) -> list[str]:
             f"{max(facts['differing'] for facts in result):.3%}"]
 
 
-def main(dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table alone.")] = False) -> None:
+def main(kit: Annotated[Path, typer.Argument(help="The kit's folder.")] = KIT,
+         dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the table alone.")] = False) -> None:
     """Decode the kit in all ways, and write the table; see the module."""
     flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     found: dict[str, Facts | str] = {}
 
-    def told(name: str, run: Callable[[], Facts | str]) -> None:
-        typer.echo(name, err=True)
-        found[name] = run()
-
     for way in ways():
+        typer.echo(way.name, err=True)
         reason = missing(way, flags)
-        told(way.name, lambda way=way, reason=reason: f"not run: {reason}" if reason else of_a_process(way))  # type: ignore[misc]
-    told("torch, 64-bit numbers", double_precision)
-    told("torch, CUDA", cuda)
-    told("onnxruntime-web, WebAssembly in Node", web_assembly)
+        found[way.name] = f"not run: {reason}" if reason else of_a_process(way, kit)
+    for name, run in {"torch, 64-bit numbers": double_precision, "torch, CUDA": cuda,
+                      "onnxruntime-web, WebAssembly in Node": web_assembly}.items():
+        typer.echo(name, err=True)
+        found[name] = run(kit)
     head = ["decoder", "streams", "largest deviation", "samples that differ, worst model"]
     where = (f"By `experiments/agreement.py`, on {platform.machine()} of {os.cpu_count()} cores, "
              f"torch {torch.__version__.partition('+')[0]}.")

@@ -165,14 +165,13 @@ def test_streams_of_superseded_weights_are_kept_with_the_deviation_that_the_newe
 
 def test_the_table_of_agreement_has_64_bit_numbers_and_says_what_was_not_run(
         small: Kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(agreement, "KIT", small.folder)
     monkeypatch.setattr(agreement, "ROOT", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    ran = agreement.row("64", agreement.double_precision())
+    ran = agreement.row("64", agreement.double_precision(small.folder))
     assert torch.get_default_dtype() == torch.float32
     assert ran[:2] == ["64", str(len(small.cases))]
     assert int(ran[2][0]) <= 1
-    for skipped in (agreement.cuda(), agreement.web_assembly()):
+    for skipped in (agreement.cuda(small.folder), agreement.web_assembly(small.folder)):
         assert agreement.row("other", skipped)[1].startswith("not run: ")
     assert agreement.missing(agreement.Way("torch, AVX-512", ()), {"avx2"})
     assert not agreement.missing(agreement.Way("torch, AVX2", ()), {"avx2"})
