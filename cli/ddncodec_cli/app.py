@@ -19,6 +19,7 @@ from ddncodec_cli.conformance import conformance
 from ddncodec_cli.cut import cut
 from ddncodec_cli.dataset import app as dataset
 from ddncodec_cli.decode import decode
+from ddncodec_cli.demo import demo
 from ddncodec_cli.encode import encode
 from ddncodec_cli.eval import evaluate
 from ddncodec_cli.export import export
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export, conformance, completion):
+for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export, demo, conformance, completion):
     app.command()(command)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")

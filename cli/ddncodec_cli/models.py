@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -49,6 +50,21 @@ def show(
         typer.echo(json.dumps(facts["metrics"], indent=2))
     if here and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8"))
+
+
+@app.command()
+def copy(
+    models: Annotated[list[str], typer.Argument(help="Names of models, or paths of weights files.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="The folder, which is to be served.")],
+    force: options.Force = False,
+) -> None:
+    """Copy models into a folder from which pages fetch them, with models.json, which names them.
+
+    A model of your own needs its decoder beside the weights: `ddncodec export` makes it.
+    """
+    from ddncodec.webmodels import copy_models
+
+    typer.echo(copy_models([zoo.find(model) for model in models], output_dir, force))
 
 
 def _facts(info: WeightsInfo) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 /** The .ddn file, version 1; docs/format.md of the project is its spec, and says the order of the checks. */
 
-import { DdnError } from "./errors.js";
-import { payloadBytes, unpack, unpackStart } from "./latent.js";
-import { unpackMetadata } from "./metadata.js";
 import { Cursor } from "./cursor.js";
+import { DdnError } from "./errors.js";
+import { MAX_K, MAX_LEVELS, payloadBytes, unpack, unpackStart } from "./latent.js";
+import { unpackMetadata } from "./metadata.js";
 
 const MAGIC = [0xdd, 0x4e];
 const VERSION = 1;
@@ -12,6 +12,8 @@ const MAX_PIXELS = 2 ** 26;
 const MAX_METADATA = 2 ** 20; // bytes as stored
 const ID_BYTES = 4;
 const CRC_BYTES = 4;
+const VARINTS = 5 * 4; // bytes of width, height, levels, K and the metadata's length
+export const MAX_FILE = 4 + ID_BYTES + VARINTS + MAX_METADATA + payloadBytes(MAX_K, MAX_LEVELS) + CRC_BYTES;
 
 /**
  * What a file holds.

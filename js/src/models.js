@@ -154,7 +154,7 @@ export class Model {
     ort.env.wasm.numThreads ??= 1; // these networks are too small for more
     const session = await ort.InferenceSession.create(graph, {
       executionProviders: ["wasm"],
-      graphOptimizationLevel: "disabled", // to optimise takes longer than many pictures
+      graphOptimizationLevel: "all",
       externalData: [{ path: this.#files.path, data: weights }],
       logSeverityLevel: 3,
     });

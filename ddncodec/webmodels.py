@@ -1,0 +1,85 @@
+"""What the JavaScript decoder fetches: the files of models, and models.json, which names them (docs/browser.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ddncodec.errors import OutputFailed, UnknownWeights
+from ddncodec.exported import SUFFIX
+from ddncodec.files import atomic_write
+from ddncodec.weights import WeightsInfo
+
+FORMAT = "ddncodec-models-1"
+INDEX = "models.json"
+
+
+class WebModels(NamedTuple):
+    """index: the content of models.json. files: by their addresses, which are relative to its own."""
+
+    index: dict[str, Any]
+    files: dict[str, Path]
+
+
+def web_models(infos: Sequence[WeightsInfo]) -> WebModels:
+    """The index of models and the files that it names. A file's address has the weights' id, and so changes with them.
+
+    Args:
+        infos: The models.
+
+    Returns:
+        The index and the files.
+
+    Raises:
+        UnknownWeights: A model has no exported decoder beside its weights.
+    """
+    entries, files = [], {}
+    for info in infos:
+        entry: dict[str, Any] = {"name": info.name, "id": info.id.hex(), "earlier": [], "k": info.config.k,
+                                 "levels": info.config.levels, "resolution": info.config.resolution}
+        for role, path in (("graph", _graph(info)), ("weights", info.path)):
+            url = f"{info.id.hex()}/{path.name}"
+            entry[role] = {"url": url, "bytes": path.stat().st_size}
+            files[url] = path
+        entry["weights"]["path"] = info.path.name
+        entries.append(entry)
+    return WebModels({"format": FORMAT, "models": entries}, files)
+
+
+def copy_models(infos: Sequence[WeightsInfo], folder: Path, overwrite: bool = False) -> Path:
+    """Copy models into a folder for the JavaScript decoder.
+
+    Args:
+        infos: The models.
+        folder: Where to; it is made.
+        overwrite: Whether to replace an index and files that are there.
+
+    Returns:
+        The path of the index.
+
+    Raises:
+        UnknownWeights: As `web_models`.
+        OutputExists, OutputFailed: As their names say.
+    """
+    models = web_models(infos)
+    contents = {INDEX: json.dumps(models.index, indent=2).encode()} | {
+        url: path.read_bytes() for url, path in models.files.items()}
+    for url, content in contents.items():
+        target = folder / url
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
+        with atomic_write(target, overwrite=overwrite) as file:
+            file.write(content)
+    return folder / INDEX
+
+
+def _graph(info: WeightsInfo) -> Path:
+    """The exported decoder beside weights, which holds their id."""
+    graph = info.path.with_suffix(SUFFIX)
+    if not graph.is_file() or info.id.hex().encode() not in graph.read_bytes():
+        raise UnknownWeights(f"{info.name} has no exported decoder beside its weights; ddncodec export makes one")
+    return graph
