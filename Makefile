@@ -4,22 +4,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz check docs bench bench-train faces photos digits benchmarks paper guided placeholders clean help
+.PHONY: demo test fuzz check js docs bench bench-train faces photos digits benchmarks paper guided placeholders clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/installed-dev      ## run the tests, a process for each core
+test: $(VENV)/installed-dev js/node_modules  ## run the tests, a process for each core; those of the JavaScript decoder where npm is
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 fuzz: SECONDS = 60               ## damage image files and streams at random, SECONDS (60) for each test, about 15 tests
 fuzz: $(VENV)/installed-dev
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest tests/fuzz
 
-check: $(VENV)/installed-dev     ## lint, type-check, and check which module imports which
+check: $(VENV)/installed-dev js/node_modules     ## lint, type-check, and check which module imports which
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	if command -v npm > /dev/null; then npm run --prefix js types; fi
+
+js: $(VENV)/installed-dev js/node_modules    ## install the JavaScript decoder in js/, check its types, and test it in Node and Chromium
+	npm run --prefix js types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/js tests/vectors
+
+js/node_modules: js/package.json js/package-lock.json
+	if command -v npm > /dev/null; then npm ci --prefix js --no-audit --no-fund && touch $@; fi
 
 docs: $(VENV)/installed-dev      ## build the documentation's site into site/
 	$(BIN)/mkdocs build --strict
@@ -77,7 +85,7 @@ train-photos: RECIPE = photos-1152    ## train the shipped model of photographs
 train-placeholder: RECIPE = placeholder-183   ## train the shipped model of placeholders
 
 clean:                           ## remove what make made
-	rm -rf $(VENV) demo site
+	rm -rf $(VENV) demo site js/node_modules js/types
 
 help:                            ## list these targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read target does; do printf '%-14s %s\n' "$$target" "$$does"; done

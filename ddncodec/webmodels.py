@@ -37,8 +37,9 @@ def web_models(infos: Sequence[WeightsInfo]) -> WebModels:
     """
     entries, files = [], {}
     for info in infos:
-        entry: dict[str, Any] = {"name": info.name, "id": info.id.hex(), "earlier": [], "k": info.config.k,
-                                 "levels": info.config.levels, "resolution": info.config.resolution}
+        entry: dict[str, Any] = {
+            "name": info.name, "id": info.id.hex(), "earlier": [one.id.hex() for one in info.earlier],
+            "k": info.config.k, "levels": info.config.levels, "resolution": info.config.resolution}
         for role, path in (("graph", _graph(info)), ("weights", info.path)):
             url = f"{info.id.hex()}/{path.name}"
             entry[role] = {"url": url, "bytes": path.stat().st_size}

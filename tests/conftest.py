@@ -25,7 +25,8 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", f"user-data-dir={tmp_path / 'profile'}"):
+                 "disable-component-update", "disable-sync", f"user-data-dir={tmp_path / 'profile'}",
+                 "js-flags=--liftoff-only"):  # to optimise WebAssembly takes longer than what tests run
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))

@@ -34,7 +34,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to serve on; 0 is any free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Write the page, to be opened from disk, instead of serving it.")
+        Path | None, typer.Option("--output-dir", "-o", help="Write a page that opens from disk there, and serve none.")
     ] = None,
     force: options.Force = False,
 ) -> None:
@@ -48,7 +48,7 @@ def demo(
         return
     try:
         page = _page(files, lambda name: f"./{name}")
-        server = ThreadingHTTPServer((HOST, port), _handler(files | {"index.html": page}))
+        server = ThreadingHTTPServer((HOST, port), handler(files | {"index.html": page}))
     except OSError as error:
         raise typer.BadParameter(f"port {port}: {error.strerror}") from None
     address = f"http://{HOST}:{server.server_port}/"
@@ -132,7 +132,7 @@ def _write(page: bytes, folder: Path, force: bool) -> Path:
     return target
 
 
-def _handler(files: Files) -> type[BaseHTTPRequestHandler]:
+def handler(files: Files) -> type[BaseHTTPRequestHandler]:
     """What answers requests for these files, and for nothing else."""
 
     class Handler(BaseHTTPRequestHandler):

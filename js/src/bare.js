@@ -94,7 +94,8 @@ function bitsBeforeMark(bytes) {
  */
 function levelsOf(bits, k) {
   const most = Math.floor(bits / Math.log2(k));
-  for (const levels of [most, most + 1]) { // which of them rounding does not tell
+  for (const levels of [most, most + 1]) {
+    // which of them rounding does not tell
     if (levels >= 1 && levels <= MAX_LEVELS && packedBits(k, levels) === bits) return levels;
   }
   throw new DdnError("PayloadLength", `the bare stream has ${bits} bits, which no number of levels of K = ${k} has`);

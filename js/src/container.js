@@ -87,7 +87,8 @@ export function readHeader(data) {
   }
   cursor.take(MAGIC.length);
   const version = cursor.byte();
-  if (version !== VERSION) throw new DdnError("UnknownVersion", `a .ddn file of version ${version}; ${VERSION} is known`);
+  if (version !== VERSION)
+    throw new DdnError("UnknownVersion", `a .ddn file of version ${version}; ${VERSION} is known`);
   const flags = cursor.byte();
   if (flags & 0b1110_0000) throw new DdnError("ReservedBits", "reserved bits are set in the flags");
   const weights = Array.from(cursor.take(ID_BYTES), (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -14,7 +14,10 @@ export class Cursor {
   take(count) {
     const end = this.position + count;
     if (end > this.data.length) {
-      throw new DdnError("Truncated", `the file ends after ${this.data.length} bytes, inside a field that needs ${end}`);
+      throw new DdnError(
+        "Truncated",
+        `the file ends after ${this.data.length} bytes, inside a field that needs ${end}`,
+      );
     }
     const field = this.data.subarray(this.position, end);
     this.position = end;

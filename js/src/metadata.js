@@ -78,14 +78,15 @@ function statedSize(frame) {
     const singleSegment = (descriptor >> 5) & 1;
     if (descriptor & 0b1000) throw bad("their zstd frame has a reserved bit set");
     if (!singleSegment) cursor.byte(); // the window's size, which the content's limits
-    if (cursor.take([0, 1, 2, 4][descriptor & 3]).some((byte) => byte)) throw bad("their zstd frame needs a dictionary");
+    if (cursor.take([0, 1, 2, 4][descriptor & 3]).some((byte) => byte))
+      throw bad("their zstd frame needs a dictionary");
     const sizeBytes = descriptor >> 6 ? 1 << (descriptor >> 6) : singleSegment;
     if (!sizeBytes) throw bad("their zstd frame does not state its content's size");
     const size = littleEndian(cursor.take(sizeBytes)) + (sizeBytes === 2 ? 256 : 0);
     if (size > MAX_CONTENT) {
       throw new DdnError("AbsurdSize", `${size} bytes of metadata content; the limit is ${MAX_CONTENT}`);
     }
-    for (let last = 0; !last; ) {
+    for (let last = 0; !last;) {
       const block = littleEndian(cursor.take(3));
       last = block & 1;
       const isRun = ((block >> 1) & 3) === 1; // one byte, so many times

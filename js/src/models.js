@@ -57,7 +57,10 @@ export class Models {
    * @throws {DdnError} UnknownWeights
    */
   byId(id) {
-    return this.#find((model) => model.id === id || model.earlier.includes(id), `it was made with the weights ${id}, which are not among the models here`);
+    return this.#find(
+      (model) => model.id === id || model.earlier.includes(id),
+      `it was made with the weights ${id}, which are not among the models here`,
+    );
   }
 
   /**
@@ -99,7 +102,11 @@ export class Model {
     this.levels = entry.levels;
     this.resolution = entry.resolution;
     this.bytes = entry.graph.bytes + entry.weights.bytes; // of all that is fetched
-    this.#files = { graph: new URL(entry.graph.url, url), weights: new URL(entry.weights.url, url), path: entry.weights.path };
+    this.#files = {
+      graph: new URL(entry.graph.url, url),
+      weights: new URL(entry.weights.url, url),
+      path: entry.weights.path,
+    };
   }
 
   /**
@@ -111,7 +118,10 @@ export class Model {
    */
   async draw(latent, signal) {
     if (latent.k !== this.k || latent.picks.length > this.levels) {
-      throw new DdnError("UnknownWeights", `${latent.picks.length} levels of ${latent.k} are not of ${this.name}, which has ${this.levels} levels of ${this.k}`);
+      throw new DdnError(
+        "UnknownWeights",
+        `${latent.picks.length} levels of ${latent.k} are not of ${this.name}, which has ${this.levels} levels of ${this.k}`,
+      );
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ latent, signal, resolve, reject });
@@ -123,7 +133,9 @@ export class Model {
     if (this.#busy) return;
     this.#busy = true;
     for (;;) {
-      const run = await this.#ready().catch((reason) => async () => { throw reason; });
+      const run = await this.#ready().catch((reason) => async () => {
+        throw reason;
+      });
       for (const { signal, reject } of this.#waiting) if (signal?.aborted) reject(signal.reason);
       this.#waiting = this.#waiting.filter(({ signal }) => !signal?.aborted);
       const batch = this.#waiting.splice(0, BATCH);
@@ -149,7 +161,9 @@ export class Model {
 
   async #load() {
     const [ort, graph, weights] = await Promise.all([
-      import("onnxruntime-web/wasm"), fetchBytes(this.#files.graph), fetchBytes(this.#files.weights),
+      import("onnxruntime-web/wasm"),
+      fetchBytes(this.#files.graph),
+      fetchBytes(this.#files.weights),
     ]);
     ort.env.wasm.numThreads ??= 1; // these networks are too small for more
     const session = await ort.InferenceSession.create(graph, {
@@ -160,7 +174,9 @@ export class Model {
     });
     return async (/** @type {Latent[]} */ latents) => {
       const picks = new BigInt64Array(latents.length * this.levels);
-      latents.forEach((latent, row) => latent.picks.forEach((pick, level) => (picks[row * this.levels + level] = BigInt(pick))));
+      latents.forEach((latent, row) =>
+        latent.picks.forEach((pick, level) => (picks[row * this.levels + level] = BigInt(pick))),
+      );
       const levels = BigInt64Array.from(latents, (latent) => BigInt(latent.picks.length));
       const { pixels } = await session.run({
         picks: new ort.Tensor("int64", picks, [latents.length, this.levels]),

@@ -77,7 +77,8 @@ export async function open(data, { models = defaultModels, model, partial = fals
     const network = (await known()).byName(model);
     return new Picture(readBare(bytes, network), network);
   }
-  if (typeof bytes === "string") throw new TypeError("text is of a bare stream, and names no model: say which by `model`");
+  if (typeof bytes === "string")
+    throw new TypeError("text is of a bare stream, and names no model: say which by `model`");
   const stream = await (partial ? readPartial : read)(bytes);
   return new Picture(stream, (await known()).byId(stream.weights));
 }

@@ -1,4 +1,7 @@
-/** Pictures at another size, by the same whole numbers as Pillow, and so as the Python package. */
+/**
+ * Pictures at another size, by the same whole numbers as Pillow, and so as the Python package; but where the width grows and
+ * the height shrinks, the order of the two passes, and so what is clipped between them, is a matter of Pillow's release.
+ */
 
 const PRECISION = 22; // bits of a weight after the point
 
@@ -28,8 +31,10 @@ const BICUBIC = {
  */
 export function fit(pixels, side, width, height) {
   const filter = width <= side && height <= side ? BOX : BICUBIC;
-  const wide = width === side ? pixels : resampleLines(pixels, side, width, filter, { lines: side, line: side, step: 1 });
-  const high = height === side ? wide : resampleLines(wide, side, height, filter, { lines: width, line: 1, step: width });
+  const wide =
+    width === side ? pixels : resampleLines(pixels, side, width, filter, { lines: side, line: side, step: 1 });
+  const high =
+    height === side ? wide : resampleLines(wide, side, height, filter, { lines: width, line: 1, step: width });
   const rgba = new Uint8ClampedArray(4 * width * height).fill(255);
   for (let from = 0, to = 0; from < high.length; to++) {
     rgba[to++] = high[from++];
@@ -82,7 +87,9 @@ function weightsOf(side, size, filter) {
     const end = Math.min(Math.trunc(centre + support + 0.5), side);
     const shares = Array.from({ length: end - first }, (_, i) => filter.weight((first + i - centre + 0.5) / stretch));
     const sum = shares.reduce((total, share) => total + share, 0);
-    const weights = Int32Array.from(shares, (share) => Math.trunc((share / sum) * 2 ** PRECISION + 0.5 * Math.sign(share)));
+    const weights = Int32Array.from(shares, (share) =>
+      Math.trunc((share / sum) * 2 ** PRECISION + 0.5 * Math.sign(share)),
+    );
     return { first, weights };
   });
 }

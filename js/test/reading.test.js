@@ -14,22 +14,22 @@ const READERS = { file: read, partial: readPartial, bare: readBare };
 
 const bytes = (base64) => new Uint8Array(Buffer.from(base64, "base64"));
 
-for (const { name, form, data, k, resolution, error, stream: expected } of VECTORS) {
-  test(name, async () => {
-    const reading = async () => READERS[form](bytes(data), { k, resolution });
-    if (error) {
-      await assert.rejects(reading, (thrown) => {
-        assert.ok(thrown instanceof DdnError, String(thrown));
-        assert.equal(thrown.kind, error);
-        assert.ok(thrown.message && !thrown.message.includes("\n"));
-        return true;
-      });
-      return;
+for (const tested of Object.keys(READERS)) {
+  test(`every vector of the form ${tested}`, async () => {
+    for (const { name, form, data, k, resolution, error, stream: expected } of VECTORS) {
+      if (form !== tested) continue;
+      const reading = async () => READERS[form](bytes(data), { k, resolution });
+      if (error) {
+        const { message, kind, constructor } = await reading().then(() => ({}), (thrown) => thrown);
+        assert.deepEqual([constructor, kind], [DdnError, error], `${name}: ${message}`);
+        assert.ok(message && !message.includes("\n"), name);
+        continue;
+      }
+      const { latent, width, height, weights, icc, comment } = await reading();
+      const found = { width, height, k: latent.k, picks: [...latent.picks] };
+      const profile = icc && Buffer.from(icc).toString("base64");
+      assert.deepEqual(form === "bare" ? found : { ...found, weights, comment, icc: profile }, expected, name);
     }
-    const { latent, width, height, weights, icc, comment } = await reading();
-    const found = { width, height, k: latent.k, picks: [...latent.picks] };
-    const profile = icc && Buffer.from(icc).toString("base64");
-    assert.deepEqual(form === "bare" ? found : { ...found, weights, comment, icc: profile }, expected);
   });
 }
 
@@ -47,7 +47,10 @@ test("a stream may be part of a larger buffer", async () => {
 });
 
 test("text of a bare stream may be a string", () => {
-  assert.deepEqual([...readBare(" x7Lo\n", { k: 2, resolution: 64 }).latent.picks], [1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0]);
+  assert.deepEqual(
+    [...readBare(" x7Lo\n", { k: 2, resolution: 64 }).latent.picks],
+    [1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0],
+  );
   assert.ok(Math.abs(bareAspect("x7Lo") - 4 / 3) < 0.03);
 });
 
@@ -59,7 +62,17 @@ test("the header is read as soon as it is there, and not before", () => {
 });
 
 test("bits of a latent are counted exactly, also where their number is nearly whole", () => {
-  for (const [k, levels] of [[3, 12], [3, 665], [5, 28], [10, 93], [1000, 31], [65_535, 16], [40_000, 2_531], [65_535, 65_535], [3, 65_535]]) {
+  for (const [k, levels] of [
+    [3, 12],
+    [3, 665],
+    [5, 28],
+    [10, 93],
+    [1000, 31],
+    [65_535, 16],
+    [40_000, 2_531],
+    [65_535, 65_535],
+    [3, 65_535],
+  ]) {
     const exact = (BigInt(k) ** BigInt(levels) - 1n).toString(2).length;
     assert.equal(packedBits(k, levels), exact, `${k}^${levels}`);
   }

@@ -1,9 +1,12 @@
-"""Makes streams.json: streams, whole and damaged, and what a reader must say of each; other readers are held to it.
+"""Makes what readers and decoders in other languages are held to.
 
-    python tests/vectors/make.py
+    python tests/vectors/vectors.py
 
-Each vector is one line of JSON: its name; its form, `file`, `partial` (a file that may have broken off) or `bare` (then with K and the
-resolution of the model); the data in base64; and either the error's name or all that the stream holds.
+streams.json: streams, whole and damaged, and what a reader must say of each. A line of JSON for each: its name; its
+form, `file`, `partial` (a file that may have broken off) or `bare` (then with K and the resolution of the model); the
+data in base64; and either the error's name or all that the stream holds.
+
+fitted.json: squares of RGB pixels, and the same at other sizes.
 """
 
 import base64
@@ -11,20 +14,22 @@ import json
 import random
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zstandard
 
 from ddncodec import bare, container
 from ddncodec.container import MAGIC, MAX_METADATA_CONTENT, Stream, to_bytes
 from ddncodec.errors import DdnError
+from ddncodec.images import fit
 from ddncodec.latent import Latent
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
-OUT = HERE / "streams.json"
+STREAMS, FITTED = HERE / "streams.json", HERE / "fitted.json"
 ID = bytes.fromhex("0badcafe")
 PLAIN = Stream(Latent((1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 0), 2), 300, 200, ID)
 RICH = Stream(Latent((7, 0, 4), 10), 300, 200, ID, icc=bytes(range(200)), comment="Grüße")
@@ -35,39 +40,57 @@ SIZES = b"\x40\x40\x08"  # 64 x 64, 8 levels: one byte of payload at K = 2
 KS = (2, 3, 5, 6, 7, 8, 10, 12, 16, 100, 255, 256, 257, 512, 1_000, 4_096, 32_768, 40_000, 65_535, 65_536)
 BARE_K, BARE_RESOLUTION = 8, 64
 
-Vector = tuple[str, str, bytes]  # name, form, data
-
 
 def main() -> None:
     """Write the vectors, a line for each."""
-    lines = [json.dumps(entry, ensure_ascii=False) for entry in vectors()]
-    OUT.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-    sys.stdout.write(f"{OUT.name}: {len(lines)} vectors\n")
+    for path, entries in ((STREAMS, vectors()), (FITTED, fitted())):
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
+        path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+        sys.stdout.write(f"{path.name}: {len(lines)} vectors\n")
+
+
+def fitted() -> Iterator[dict[str, Any]]:
+    """Pictures that grow, shrink, do one of each, and stay.
+
+    None that shrinks in height alone, where Pillow's releases take the two passes in different orders.
+    """
+    noise = np.random.RandomState(0)
+    for side, width, height in (
+        (8, 8, 8), (8, 16, 24), (8, 3, 5), (8, 8, 5), (8, 20, 8), (8, 3, 20), (7, 31, 9), (16, 1, 1), (16, 15, 17)
+    ):
+        pixels = noise.randint(0, 256, (side, side, 3)).astype(np.uint8)
+        pixels[: side // 2] = pixels[: side // 2] // 128 * 255  # sharp edges: bicubic goes beyond what 8 bits hold
+        yield {"side": side, "width": width, "height": height, "pixels": base64.b64encode(pixels.tobytes()).decode(),
+               "fitted": base64.b64encode(fit(pixels, (height, width)).tobytes()).decode()}
 
 
 def vectors() -> Iterator[dict[str, Any]]:
-    """All vectors, with what the reader of this package says of them."""
+    """All vectors of streams."""
     for name, data in [*whole_files(), *broken_headers(), *broken_metadata(), *damaged_files()]:
-        yield entry(name, "file", data, container.from_bytes)
+        yield vector({"name": name, "form": "file"}, data)
     for name, data in partial_files():
-        yield entry(name, "partial", data, lambda data: container.partial_from_bytes(data).stream)
+        yield vector({"name": name, "form": "partial"}, data)
     for name, data, k, resolution in bare_streams():
-        yield entry(name, "bare", data, lambda data, k=k, resolution=resolution: bare.from_bytes(data, k, resolution, ID),
-                    k=k, resolution=resolution)
+        yield vector({"name": name, "form": "bare", "k": k, "resolution": resolution}, data)
 
 
-def entry(name: str, form: str, data: bytes, read: Callable[[bytes], Stream], **model: int) -> dict[str, Any]:
-    """A vector as JSON has it."""
-    said = {"name": name, "form": form, **model, "data": base64.b64encode(data).decode()}
+def vector(described: dict[str, Any], data: bytes) -> dict[str, Any]:
+    """A vector as JSON has it, with what this package's reader says of the data."""
+    told = described | {"data": base64.b64encode(data).decode()}
     try:
-        stream = read(data)
+        if described["form"] == "bare":
+            stream = bare.from_bytes(data, described["k"], described["resolution"], ID)
+        elif described["form"] == "partial":
+            stream = container.partial_from_bytes(data).stream
+        else:
+            stream = container.from_bytes(data)
     except DdnError as error:
-        return said | {"error": type(error).__name__}
-    held = {"width": stream.width, "height": stream.height, "k": stream.latent.k, "picks": stream.latent.indices}
-    if form != "bare":
+        return told | {"error": type(error).__name__}
+    held = {"width": stream.width, "height": stream.height, "k": stream.latent.k, "picks": list(stream.latent.indices)}
+    if described["form"] != "bare":
         held |= {"weights": stream.weights_hex, "comment": stream.comment,
                  "icc": None if stream.icc is None else base64.b64encode(stream.icc).decode()}
-    return said | {"stream": held}
+    return told | {"stream": held}
 
 
 def whole_files() -> Iterator[tuple[str, bytes]]:
@@ -119,7 +142,8 @@ def broken_headers() -> Iterator[tuple[str, bytes]]:
         "width 0 and K = 2 as a varint": HEADER_LONG_K + b"\x00\x40\x08\x02\xaa",
         "width 0 and no levels": HEADER + b"\x00\x40\x00\xaa",
         "padding": HEADER + b"\x40\x40\x07\xab", "index": HEADER_LONG_K + b"\x40\x40\x05\x03\xf3",
-        "padding of K = 3": HEADER_LONG_K + b"\x40\x40\x04\x03\x01", "index of K = 10": HEADER_LONG_K + b"\x40\x40\x03\x0a\xff\xc0",
+        "padding of K = 3": HEADER_LONG_K + b"\x40\x40\x04\x03\x01",
+        "index of K = 10": HEADER_LONG_K + b"\x40\x40\x03\x0a\xff\xc0",
     }
     for name, body in fields.items():
         yield name, sealed(body)
@@ -145,7 +169,7 @@ def broken_metadata() -> Iterator[tuple[str, bytes]]:
         "a tag alone": zstd(b"\x02"), "a comment in Latin-1": zstd(b"\x02\x01\xfc"),
         "half a surrogate pair": zstd(b"\x02\x03\xed\xa0\x80"), "an overlong length": zstd(b"\x02\x82\x00hi"),
         "a bomb": zstd(bytes(MAX_METADATA_CONTENT + 1)), "a hidden bomb": unstated(bytes(2**20)),
-        "a bomb that states little": zstd(bytes(2**20)).replace((2**20).to_bytes(4, "little"), (10).to_bytes(4, "little")),
+        "a bomb that states little": zstd(bytes(2**20)).replace(*(size.to_bytes(4, "little") for size in (2**20, 10))),
     }
     for name, frame in frames.items():
         yield name, with_metadata(frame)
@@ -156,10 +180,11 @@ def damaged_files() -> Iterator[tuple[str, bytes]]:
     """Files that end early, go on, or have one byte changed."""
     for name, stream in (("plain", PLAIN), ("rich", RICH)):
         data = to_bytes(stream)
-        yield from ((f"{name}, first {end} bytes", data[:end]) for end in range(0, len(data), 1 if name == "plain" else 17))
+        step = 1 if name == "plain" else 13
+        yield from ((f"{name}, first {end} bytes", data[:end]) for end in range(0, len(data), step))
         yield f"{name}, and a byte", data + b"\0"
-        for position in range(0, len(data), 1 if name == "plain" else 13):
-            yield f"{name}, byte {position} changed", data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
+        for at in range(0, len(data), step):
+            yield f"{name}, byte {at} changed", data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
 
 
 def partial_files() -> Iterator[tuple[str, bytes]]:
@@ -167,7 +192,8 @@ def partial_files() -> Iterator[tuple[str, bytes]]:
     for k in (2, 3, 8, 10, 512, 65_535, 65_536):
         data = to_bytes(Stream(picks(k, 12), 64, 48, ID))
         header = len(data) - 4 - len(picks(k, 12).pack())
-        for end in sorted({header, header + 1, header + 2, len(data) - 8, len(data) - 5, len(data) - 4, len(data) - 1, len(data)}):
+        ends = (header, header + 1, header + 2, *(len(data) - count for count in (8, 5, 4, 1, 0)))
+        for end in sorted(set(ends)):
             if end >= header:
                 yield f"K = {k}, first {end} of {len(data)} bytes", data[:end]
     data = to_bytes(RICH)
@@ -186,11 +212,13 @@ def bare_streams() -> Iterator[tuple[str, bytes, int, int]]:
         yield f"bare, {width} x {height}", bare.to_bytes(Stream(PLAIN.latent, width, height, ID)), 2, 33
     data = bare.to_bytes(Stream(picks(BARE_K, 21), 64, 48, ID))
     text = bare.to_text(data).encode()
-    forms = {"text": text, "text in white space": b" \t\r\n" + text + b"\n", "text with padding": text + b"=" * (-len(text) % 4)}
+    forms = {"text": text, "text in white space": b" \t\r\n" + text + b"\n",
+             "text with padding": text + b"=" * (-len(text) % 4)}
     bad = {
-        "nothing": b"", "an aspect alone": b"\xc0", "text of an aspect alone": b"wA", "no level": b"\xc0\x80", "no mark": b"\xc0\x10\x00",
-        "bits that no levels have": b"\xc0\x10\x10", "no text": b"wA!", "text of zeros": b"AAAA", "neither": b"\x40\x10",
-        "text and Latin-1": "wÄ".encode("latin-1"), "one character": b"w", "stray bits": b"wBF", "other base64": b"wA+/", "white space": b" \n",
+        "nothing": b"", "an aspect alone": b"\xc0", "text of an aspect alone": b"wA", "no level": b"\xc0\x80",
+        "no mark": b"\xc0\x10\x00", "bits that no levels have": b"\xc0\x10\x10", "no text": b"wA!",
+        "text of zeros": b"AAAA", "neither": b"\x40\x10", "text and Latin-1": "wÄ".encode("latin-1"),
+        "one character": b"w", "stray bits": b"wBF", "other base64": b"wA+/", "white space": b" \n",
         "text with a space": text[:4] + b" " + text[4:],
     }
     for name, stream in (forms | bad).items():
