@@ -1,4 +1,4 @@
-"""The vectors that other readers are held to say what this package's reader does, and the one written from the document."""
+"""The vectors that other readers are held to: this package's reader, and the one written from the document, pass them."""
 
 import json
 from base64 import b64decode
