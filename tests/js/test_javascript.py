@@ -61,10 +61,10 @@ def test_the_package_has_no_registrys_host() -> None:
 
 
 CANVASES = "[...document.querySelectorAll('ddn-img')].map((shown) => shown.shadowRoot?.querySelector('canvas'))"
-PIXELS = """
-    return (%s).map((canvas) => canvas.hidden ? null : Array.from(
-        canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((_, i) => i %% 4 < 3)));
-""" % CANVASES
+PIXELS = f"""
+    return {CANVASES}.map((canvas) => Array.from(
+        canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((_, i) => i % 4 < 3)));
+"""
 
 
 def drawn(browser: Any, reference: list[Pixels]) -> bool:
@@ -73,8 +73,7 @@ def drawn(browser: Any, reference: list[Pixels]) -> bool:
         return False
     found = browser.execute_script(PIXELS)
     return len(found) == len(reference) and all(
-        pixels is not None and len(pixels) == picture.size
-        and np.abs(np.array(pixels) - picture.ravel().astype(int)).max() <= 1
+        len(pixels) == picture.size and np.abs(np.array(pixels) - picture.ravel().astype(int)).max() <= 1
         for pixels, picture in zip(found, reference, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The vectors that other readers are held to: this package's reader, and the one written from the document, pass them."""
+"""The vectors that readers are held to: this package's and the one written from the document pass them."""
 
 import json
 from base64 import b64decode
