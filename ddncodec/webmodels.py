@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ddncodec.errors import OutputFailed, UnknownWeights
 from ddncodec.exported import SUFFIX
@@ -16,7 +17,8 @@ FORMAT = "ddncodec-models-1"
 INDEX = "models.json"
 
 
-class WebModels(NamedTuple):
+@dataclass(frozen=True)
+class WebModels:
     """index: the content of models.json. files: by their addresses, which are relative to its own."""
 
     index: dict[str, Any]
