@@ -14,6 +14,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 from ddncodec.errors import DdnError, MissingExtra, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
 from ddncodec.threads import share_cpu
+from ddncodec_cli.archives import cat, list_
 from ddncodec_cli.completion import completion
 from ddncodec_cli.conformance import conformance
 from ddncodec_cli.cut import cut
@@ -27,9 +28,11 @@ from ddncodec_cli.guide import guide
 from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
 from ddncodec_cli.models import app as models
+from ddncodec_cli.pack import pack
 from ddncodec_cli.prior import prior
 from ddncodec_cli.sample import sample
 from ddncodec_cli.train import train
+from ddncodec_cli.unpack import extract, unpack
 from ddncodec_cli.verify import verify
 
 app = typer.Typer(
@@ -41,8 +44,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, cut, info, verify, sample, guide, train, prior, export, demo, conformance, completion):
+for command in (encode, decode, cut, info, verify, pack, unpack, extract, cat, sample, guide, train, prior, export,
+                demo, conformance, completion):
     app.command()(command)
+app.command("list")(list_)
 app.command("eval")(evaluate)
 app.add_typer(models, name="models")
 app.add_typer(dataset, name="dataset")

@@ -12,6 +12,7 @@ from ddncodec import container
 from ddncodec.errors import DdnError
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
+from ddncodec_cli.archives import cut_archive, is_archive
 from ddncodec_cli.jobs import Failures, Job, destination, plan, read_bytes, require_apart, stream_suffix
 from ddncodec_cli.running import Finished, Work, run
 from ddncodec_cli.weights import read_bare, require_model
@@ -33,12 +34,17 @@ def cut(
 ) -> None:
     """Shorten .ddn files, which need no weights for it; a file that is short enough is copied.
 
-    A bare stream's text becomes its bytes. Outputs are named by -o or --output-dir: a file is not cut in its place.
+    In an archive (.ddns) all records are cut. A bare stream's text becomes its bytes. Outputs are named by -o or
+    --output-dir: a file is not cut in its place.
     """
     if levels is None and max_bytes is None:
         raise typer.BadParameter("say how short: --bytes or --levels")
     if output is None and output_dir is None and any(str(path) != "-" for path in inputs):
         raise typer.BadParameter("say where to: -o or --output-dir")
+    if not bare and any(map(is_archive, inputs)):
+        if len(inputs) > 1 or max_bytes is not None:
+            raise typer.BadParameter("an archive is cut alone, and to --levels")
+        cut_archive(inputs[0], destination(output, output_dir)[0], force, levels)
     of = require_model(bare, model)
     suffix = stream_suffix(bare)
     failures = Failures(how.quiet)

@@ -34,7 +34,7 @@ from ddncodec_cli.weights import read_partial, read_stream, require_model, weigh
 if TYPE_CHECKING:
     from ddncodec.container import Stream
     from ddncodec.decoding import StreamDecoder
-    from ddncodec.images import Pixels
+    from ddncodec.images import Picture, Pixels
     from ddncodec.weights import WeightsInfo
 
 
@@ -55,10 +55,7 @@ def decode(
     max_side: Annotated[
         int | None, typer.Option(min=1, help="At most so many pixels on the longer side; else the original's size.")
     ] = None,
-    format: Annotated[
-        str | None, typer.Option(metavar="png|webp|bmp|tiff|ppm|jpg", help="Whatever the output's suffix; face.ddn "
-                                                                           "becomes face.webp, say.")
-    ] = None,
+    format: options.Format = None,
     device: options.Device = "auto",
     column: options.Column = None,
     drop: options.Drop = False,
@@ -131,6 +128,9 @@ class Decoding(Work[Found, Decoded]):
 
     def read(self, job: Job) -> Found:
         found = Found(*read_partial(job.source)) if self._partial else Found(read_stream(job.source, self._of), None)
+        return self._checked(found)
+
+    def _checked(self, found: Found) -> Found:
         self._decoder_of(found).info.check(found.stream)
         return found
 
@@ -149,18 +149,24 @@ class Decoding(Work[Found, Decoded]):
         return [results[number] for number in range(len(items))]
 
     def finish(self, job: Job, made: Decoded) -> Finished:
-        from ddncodec.images import write_picture
-
         (stream, broke_off), pixels, by = made
         picture = by.to_picture(_bounded(stream, self._max_side), pixels)
-        data = BytesIO()
-        write_picture(picture, data, self._kind)
+        data = picture_bytes(picture, self._kind)
         levels = stream.latent.levels if self._levels is None else min(self._levels, stream.latent.levels)
         height, width = picture.size
-        return Finished(data.getbuffer(), {
-            "bytes": data.tell(), "width": width, "height": height, "levels": levels, "weights": stream.weights_hex,
+        return Finished(data, {
+            "bytes": len(data), "width": width, "height": height, "levels": levels, "weights": stream.weights_hex,
             "model": by.info.name, "broke_off": broke_off,
         })
+
+
+def picture_bytes(picture: Picture, kind: str) -> memoryview:
+    """A picture's file, in this format."""
+    from ddncodec.images import write_picture
+
+    data = BytesIO()
+    write_picture(picture, data, kind)
+    return data.getbuffer()
 
 
 def _bounded(stream: Stream, side: int | None) -> Stream:

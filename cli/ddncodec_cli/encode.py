@@ -13,7 +13,6 @@ import typer
 from ddncodec import zoo
 from ddncodec.bare import to_text
 from ddncodec.batches import halved
-from ddncodec.effort import CLOSED_LOOP, GREEDY
 from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     STANDARD,
@@ -53,11 +52,7 @@ def encode(
         typer.Option("--psnr", metavar="DB", help="The smallest file whose picture, at the model's resolution, is that "
                                                   "near; all levels where none is. Decodes every smaller one."),
     ] = None,
-    effort: Annotated[
-        int | None,
-        typer.Option(min=GREEDY, max=CLOSED_LOOP, help="How hard to search: 1 is greedy, as in the paper; 2 looks "
-                     "ahead, the default where the model can; 3 decodes and corrects too, in ten times the time."),
-    ] = None,
+    effort: options.Effort = None,
     model: Annotated[
         str,
         typer.Option(autocompletion=completion.several_models,

@@ -12,6 +12,7 @@ from ddncodec import container, zoo
 from ddncodec.errors import UnknownWeights
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
+from ddncodec_cli.archives import archive_facts, is_archive, show_archive
 from ddncodec_cli.jobs import Failures, printable, read_bytes
 from ddncodec_cli.weights import read_bare, require_model
 
@@ -23,18 +24,19 @@ def info(
     model: options.BareModel = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what .ddn files hold, without decoding them."""
+    """Show what .ddn files and archives hold, without decoding them."""
     of = require_model(bare, model, partial)
     failures = Failures()
     found = []
     for path in files:
         with failures.guard(path):
-            found.append(_facts(path, partial, of))
+            found.append(archive_facts(path, failures, _known) if not of and is_archive(path) else
+                         _facts(path, partial, of))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:
         for facts in found:
-            _show(facts)
+            (show_archive if "images" in facts else _show)(facts)
     raise typer.Exit(failures.exit_code)
 
 

@@ -183,7 +183,7 @@ def plan(
     """
     if output is not None and (len(inputs) != 1 or isdir(inputs[0])):
         raise typer.BadParameter("-o names the output of a single file; for several use --output-dir")
-    listed = list(_expand(inputs, recursive, takes, failures))
+    listed = list(expand(inputs, recursive, takes, failures))
     read = identities(Path(name) for _, names in listed for name in names)
     jobs = Jobs()
     sources: dict[str, str] = {}  # of targets
@@ -205,7 +205,7 @@ def plan(
     return jobs
 
 
-def _expand(
+def expand(
     inputs: Iterable[Path], recursive: bool, takes: Callable[[str], bool], failures: Failures
 ) -> Iterator[tuple[Path | None, list[str]]]:
     """The input files: each that is named, and all of each folder, with that."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from ddncodec.effort import CLOSED_LOOP, GREEDY
 from ddncodec_cli import completion
 from ddncodec_cli.jobs import path_of
 
@@ -44,6 +45,15 @@ BareModel = Annotated[
 ]
 Partial = Annotated[
     bool, typer.Option("--partial", help="Take the whole levels of files that broke off, whose checksum is lost.")
+]
+Effort = Annotated[
+    int | None,
+    typer.Option(min=GREEDY, max=CLOSED_LOOP, help="How hard to search: 1 is greedy, as in the paper; 2 looks "
+                 "ahead, the default where the model can; 3 decodes and corrects too, in ten times the time."),
+]
+Format = Annotated[
+    str | None, typer.Option(metavar="png|webp|bmp|tiff|ppm|jpg", help="Whatever the output's suffix; face.ddn "
+                                                                       "becomes face.webp, say.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

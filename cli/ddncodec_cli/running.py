@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from itertools import takewhile
+from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -67,6 +68,10 @@ class Work(ABC, Generic[Item, Made]):
     doing: ClassVar[str]
     resume: ClassVar[str] = "the same command with --skip-existing goes on"
 
+    def size(self, source: Path) -> int:
+        """How many bytes an input has. Raises DdnError."""
+        return input_size(source)
+
     def prepare(self, jobs: Jobs) -> bool:
         """Load what several processes can share, before there are several; False if there can be only one."""
         return True
@@ -111,7 +116,7 @@ def run(jobs: Jobs, work: Work[Item, Made], how: Running, failures: Failures, fo
     Raises:
         BadParameter: Options that contradict one another; also what the work raises of it.
     """
-    left = to_do(jobs, how, failures, force, work.verb)
+    left = to_do(jobs, how, failures, force, work.verb, work.size)
     long = len(left) > BATCH
     total = Total()
     with (
@@ -133,7 +138,8 @@ def run(jobs: Jobs, work: Work[Item, Made], how: Running, failures: Failures, fo
         failures.note(str(total))
 
 
-def to_do(jobs: Jobs, how: Running, failures: Failures, force: bool, verb: str) -> Jobs:
+def to_do(jobs: Jobs, how: Running, failures: Failures, force: bool, verb: str,
+          size_of: Callable[[Path], int] = input_size) -> Jobs:
     """The jobs that are to be done: without those that are to be skipped, or none where it is only said what would be.
 
     Raises BadParameter for options that contradict one another.
@@ -150,7 +156,7 @@ def to_do(jobs: Jobs, how: Running, failures: Failures, force: bool, verb: str) 
         with failures.guard(job.source):
             if job.target:
                 require_free(job.target, force)
-            size += input_size(job.source)
+            size += size_of(job.source)
             count += 1
             names = _names(job)
             typer.echo(json.dumps(names) if how.json_lines else printable(" -> ".join(names.values())))
@@ -313,7 +319,7 @@ class _InWork(Generic[Item, Made]):
             raise made
         job = self._jobs[number]
         data, facts = self._work.finish(job, made)
-        outcome = Outcome(facts, read=input_size(job.source))
+        outcome = Outcome(facts, read=self._work.size(job.source))
         if data is not None:
             outcome = outcome._replace(written=len(data))
             if job.target and job.target != STANDARD:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ddncodec_cli import completion, options
+from ddncodec_cli.archives import is_archive, verify_archive
 from ddncodec_cli.jobs import Failures, Job, Jobs, printable
 from ddncodec_cli.running import Finished, Work, run
 from ddncodec_cli.weights import read_stream, require_model, weights_of
@@ -28,14 +29,19 @@ def verify(
     *,
     how: options.Running,
 ) -> None:
-    """Check .ddn files against the format and their checksum, and that their weights are here.
+    """Check .ddn files and archives against the format and their checksum, and that their weights are here.
 
     Prints a line for each file that is well; the exit code is that of the first one that is not. A bare stream
     has no checksum: that it can be one of the model's is all that is checked.
     """
     of = require_model(bare, model)
     failures = Failures(how.quiet)
-    for done in run(Jobs(Job(path, None) for path in files), Verifying(of, model), how, failures):
+    archives = [path for path in files if not bare and is_archive(path)]
+    for path in archives:
+        with failures.guard(path):
+            verify_archive(path, model, how, failures)
+    jobs = Jobs(Job(path, None) for path in files if path not in archives)
+    for done in run(jobs, Verifying(of, model), how, failures):
         if not (how.quiet or how.json_lines):
             typer.echo(f"{printable(str(done.job.source))}: ok")
     raise typer.Exit(failures.exit_code)

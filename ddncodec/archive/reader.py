@@ -7,6 +7,7 @@ import re
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from os import PathLike
@@ -128,11 +129,13 @@ class Archive:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._descriptor: int | None = None  # of a file that forks of this process can read, too
+        with suppress(OSError):
+            self._descriptor = file.fileno()
         try:
-            file.seek(0, os.SEEK_END)
+            self.bytes = file.seek(0, os.SEEK_END)
         except OSError:
             raise InputMissing("an archive is read from a file, not from a pipe") from None
-        self.bytes = file.tell()
         self.header = Header.unpack(self._read(0, HEADER_BYTES))
         self.damage: list[DdnError] = []
         self.last_index, self.end = 0, HEADER_BYTES
@@ -144,6 +147,11 @@ class Archive:
     def __len__(self) -> int:
         """How many numbers are taken: those of damaged records too."""
         return self.entries[-1].first + self.entries[-1].records if self.entries else 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last append came to its end."""
+        return self.end == self.bytes and all(entry.offset < self.last_index for entry in self.entries[-1:])
 
     def __getitem__(self, number: int) -> Record:
         """The record of a number, from 0 on. Raises RecordMissing, and DdnError where its block is damaged."""
@@ -343,6 +351,8 @@ class Archive:
     def _read(self, offset: int, count: int) -> bytes:
         """Bytes of the file, fewer at its end. Raises InputMissing."""
         try:
+            if self._descriptor is not None:
+                return os.pread(self._descriptor, count, offset)
             self._file.seek(offset)
             return self._file.read(count)
         except OSError as error:
