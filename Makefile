@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test fuzz check js docs bench bench-train faces photos digits benchmarks paper guided placeholders clean help
+.PHONY: demo test ray fuzz check js docs bench bench-train faces photos digits benchmarks paper guided placeholders clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed-dev js/node_modules  ## run the tests, a process for each core; those of the JavaScript decoder where npm is
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+ray: $(VENV)/installed-ray       ## run the tests that start a Ray of two workers, one of which is killed
+	$(BIN)/python -m pytest -m ray tests/ddncodec/test_ray.py
 
 fuzz: SECONDS = 60               ## damage image files and streams at random, SECONDS (60) for each test, about 15 tests
 fuzz: $(VENV)/installed-dev
@@ -102,6 +105,10 @@ $(VENV)/installed-dev: $(VENV)/installed faces.txt
 
 $(VENV)/installed-eval: $(VENV)/installed
 	$(PIP) -c constraints.txt -e ".[eval]"
+	touch $@
+
+$(VENV)/installed-ray: $(VENV)/installed-dev
+	$(PIP) -c constraints.txt -e ".[ray]"
 	touch $@
 
 $(VENV)/installed-guided: $(VENV)/installed

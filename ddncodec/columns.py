@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from ddncodec import zoo
 from ddncodec.container import Stream
 from ddncodec.encoding import Encoded, Request
 from ddncodec.errors import BadTable, DdnError, PayloadLength, UnknownWeights, UnreadableImage
+from ddncodec.images import format_of
 from ddncodec.latent import Latent, cut_payload, payload_bytes
 from ddncodec.sizes import longest
 from ddncodec.weights import WeightsInfo
@@ -25,7 +27,7 @@ from ddncodec.workers import Decoder, Encoder, Image
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-PAYLOAD, IMAGE = "_ddn", "_png"  # what is added to a column's name
+PAYLOAD = "_ddn"  # what is added to the name of a column of images
 WIDTH, HEIGHT, ERROR = "_width", "_height", "_error"  # and to that of the new one
 METADATA = "ddncodec:"  # and the column's name: the key of what the schema says of a column
 
@@ -181,7 +183,7 @@ class ColumnEncoder(ColumnCoder):
 
 @dataclass(frozen=True, slots=True)
 class ColumnDecoder(ColumnCoder):
-    """A column of payloads to a column of images as PNG, `image_ddn` to `image_png`; the inverse of `ColumnEncoder`.
+    """A column of payloads to a column of image files, `image_ddn` to `image_png`; the inverse of `ColumnEncoder`.
 
     Images have the originals' sizes, where the columns of these are there, else the model's resolution.
 
@@ -191,6 +193,7 @@ class ColumnDecoder(ColumnCoder):
         levels: How many levels to decode, where there are more, 1 or more; None: all.
         device: auto, cpu, cuda or cuda:n.
         drop: Leave the payloads out, the images' sizes and errors too.
+        suffix: Of the files that the images are, and of the new column's name: png, webp, jpg and the like.
     """
 
     column: str = "image" + PAYLOAD
@@ -198,10 +201,11 @@ class ColumnDecoder(ColumnCoder):
     levels: int | None = None
     device: str = "auto"
     drop: bool = False
+    suffix: str = "png"
 
     @property
     def target(self) -> str:
-        return self.column.removesuffix(PAYLOAD) + IMAGE
+        return f"{self.column.removesuffix(PAYLOAD)}_{self.suffix}"
 
     def schema(self, schema: pa.Schema) -> pa.Schema:
         self._weights(schema)
@@ -222,7 +226,8 @@ class ColumnDecoder(ColumnCoder):
                 except DdnError as error:
                     errors[row] = error
         images: list[bytes | None] = [None] * table.num_rows
-        decoder = Decoder(str(info.path), self.levels, device=self.device)
+        kind = format_of(Path(f"image.{self.suffix}"))
+        decoder = Decoder(str(info.path), self.levels, device=self.device, kind=kind)
         for row, image in zip(streams, decoder.decode(list(streams.values())), strict=True):
             if isinstance(image, DdnError):
                 errors[row] = image

@@ -72,8 +72,11 @@ def decode(
     """
     of = require_model(bare, model, partial)
     if tables.are_tables(inputs, column):
+        if partial or max_side is not None:
+            raise typer.BadParameter("--partial and --max-side are for files, not for what is in tables and shards")
+        suffix = format or "png"
         tables.decode(tables.Places(inputs, output, output_dir, recursive, force), column, drop, levels, model, bare,
-                      device, how)
+                      device, suffix, image_format(Path(f"image.{suffix}")), how)
     failures = Failures(how.quiet)
     output_file, output_dir = destination(output, output_dir)
     suffix = f".{format or 'png'}"

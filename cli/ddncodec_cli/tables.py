@@ -74,21 +74,24 @@ def encode(places: Places, column: str | None, drop: bool, request: Request, mod
 
 
 def decode(places: Places, column: str | None, drop: bool, levels: int | None, model: str | None, bare: bool,
-           device: str, how: Running) -> NoReturn:
-    """Decode what is in files that are not .ddn files, and exit."""
+           device: str, suffix: str, kind: str, how: Running) -> NoReturn:
+    """Decode what is in files that are not .ddn files, and exit.
+
+    suffix, kind: of the files of the images, and their format.
+    """
     if model is not None:
         zoo.find(model)
     if column is None:
         from ddncodec.workers import Decoder
 
-        _convert_shards(places, lambda name: Path(name).suffix.lower() == stream_suffix(bare), ".png",
-                        Decoder(model, levels, bare, device), False, how, "decode")
+        _convert_shards(places, lambda name: Path(name).suffix.lower() == stream_suffix(bare), f".{suffix}",
+                        Decoder(model, levels, bare, device, kind), False, how, "decode")
     if bare:
         raise typer.BadParameter("a column has payloads, not bare streams")
     _require_pyarrow()
     from ddncodec.columns import ColumnDecoder
 
-    _convert_columns(places, ColumnDecoder(column, model, levels, device, drop), False, how, "decode")
+    _convert_columns(places, ColumnDecoder(column, model, levels, device, drop, suffix), False, how, "decode")
 
 
 def _convert_columns(places: Places, coder: ColumnCoder, as_json: bool, how: Running, verb: str) -> NoReturn:

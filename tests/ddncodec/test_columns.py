@@ -103,6 +103,14 @@ def test_a_bad_row_is_null_with_its_reason_and_null_is_null_without() -> None:
     assert "0 x 20" in decoded["image_png_error"].to_pylist()[0]
 
 
+def test_images_come_back_in_other_formats_too() -> None:
+    encoded = ENCODER(pa.table({"image": PNGS}))
+    webp = replace(DECODER, suffix="webp")(encoded)["image_webp"]
+    assert webp[0].as_py()[8:12] == b"WEBP"
+    assert all((one == other).all() for one, other in
+               zip(pixels_of(webp), pixels_of(DECODER(encoded)["image_png"]), strict=True))
+
+
 @pytest.mark.parametrize("rows", [[], [None, None]])
 def test_tables_without_an_image_have_the_same_types(rows: list[None]) -> None:
     encoded = ENCODER(pa.table({"image": pa.array(rows, pa.null())}))
