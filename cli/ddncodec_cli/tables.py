@@ -5,31 +5,45 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from os.path import exists
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeAlias
 
 import typer
 
 from ddncodec import zoo
-from ddncodec.errors import DdnError, MissingExtra, OutputFailed
+from ddncodec.errors import DdnError, InputMissing, MissingExtra, OutputFailed
 from ddncodec.files import atomic_write
 from ddncodec.progress import Progress
+from ddncodec.threads import cores
 from ddncodec_cli import progress
-from ddncodec_cli.jobs import STANDARD, Failures, destination, plan, require_free, shown, stream_suffix
+from ddncodec_cli.jobs import (
+    STANDARD,
+    Failures,
+    Jobs,
+    destination,
+    input_size,
+    plan,
+    require_free,
+    shown,
+    stream_suffix,
+)
 from ddncodec_cli.options import Running
 from ddncodec_cli.running import to_do
 
 if TYPE_CHECKING:
     from ddncodec.columns import ColumnCoder
     from ddncodec.encoding import Request
+    from ddncodec.processes import Processes
     from ddncodec.shards import Files
 
 PARQUET = (".parquet", ".pq")
 Told = Callable[[object, DdnError], None]  # what in a file cannot be done, and why
-Convert = Callable[[Path, BinaryIO, Told, Progress], dict[str, Any]]  # gives what is to be told of a file
+Convert: TypeAlias = "Callable[[Path, BinaryIO, Told, Progress, Processes], dict[str, Any]]"  # gives a file's facts
+LARGE = 2**24  # bytes of all inputs: those of less are done before other processes have begun
 
 
 class Places(NamedTuple):
@@ -97,9 +111,10 @@ def decode(places: Places, column: str | None, drop: bool, levels: int | None, m
 def _convert_columns(places: Places, coder: ColumnCoder, as_json: bool, how: Running, verb: str) -> NoReturn:
     from ddncodec import parquet
 
-    def convert(source: Path, file: BinaryIO, told: Told, bars: Progress) -> dict[str, Any]:
+    def convert(source: Path, file: BinaryIO, told: Told, bars: Progress, workers: Processes) -> dict[str, Any]:
         with bars.phase(shown(source), parquet.rows_of(source)) as advance:
-            return parquet.convert(source, file, coder, lambda row, why: told(f"row {row:,}", why), advance)._asdict()
+            return parquet.convert(source, file, coder, lambda row, why: told(f"row {row:,}", why), advance,
+                                   workers.map)._asdict()
 
     _run(places, _is_parquet, ".parquet", convert, as_json, how, verb)
 
@@ -113,9 +128,9 @@ def _convert_shards(places: Places, takes: Callable[[str], bool], suffix: str, f
             raise typer.BadParameter(f"{path} is a Parquet file, whose column of images --column names"
                                      if _is_parquet(path.name) else f"{path} is no shard: give it apart")
 
-    def convert(source: Path, file: BinaryIO, told: Told, bars: Progress) -> dict[str, Any]:
+    def convert(source: Path, file: BinaryIO, told: Told, bars: Progress, workers: Processes) -> dict[str, Any]:
         with bars.phase(shown(source)) as advance:
-            return shards.convert(source, file, takes, suffix, files, told, advance)._asdict()
+            return shards.convert(source, file, takes, suffix, files, told, advance, workers.map)._asdict()
 
     expanded = [path for pattern in places.inputs for path in _expand(pattern)]
     _run(places._replace(inputs=expanded), lambda name: False, "", convert, as_json, how, verb)
@@ -128,14 +143,17 @@ def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Con
     takes, suffix: as `plan`; verb: as `to_do`. convert: writes a file, tells what in it cannot be done, and gives the
     facts of it.
     """
+    from ddncodec.processes import Processes
+
     output, output_dir = destination(places.output, places.output_dir)
     if output_dir is None and output in (None, STANDARD):
         raise typer.BadParameter("say where to: -o FILE or --output-dir")
     failures = Failures(how.quiet)
     jobs = plan(places.inputs, output, output_dir, places.recursive, suffix, takes, failures)
+    left = to_do(jobs, how, failures, places.force, verb)
     reports = []
-    with progress.shown(sys.stderr.isatty() and not how.quiet) as bars:
-        for source, target in to_do(jobs, how, failures, places.force, verb):
+    with progress.shown(sys.stderr.isatty() and not how.quiet) as bars, Processes(_processes(left, how)) as workers:
+        for source, target in left:
             with failures.guard(source):
                 assert target is not None, "a plan has each"
                 require_free(target, places.force)
@@ -146,7 +164,7 @@ def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Con
                 told = partial(_tell, failures, source)
                 try:
                     with atomic_write(target, overwrite=places.force) as file:
-                        facts = convert(source, file, told, bars)
+                        facts = convert(source, file, told, bars, workers)
                 except ValueError as error:
                     raise typer.BadParameter(str(error)) from None
                 facts = {"file": str(source), "output": str(target), **facts}
@@ -156,6 +174,15 @@ def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Con
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     raise typer.Exit(failures.exit_code)
+
+
+def _processes(jobs: Jobs, how: Running) -> int:
+    """How many processes to work with."""
+    size = 0
+    for job in jobs:
+        with suppress(InputMissing):
+            size += input_size(job.source)
+    return how.jobs or (cores() if size >= LARGE else 1)
 
 
 def _tell(failures: Failures, source: Path, what: object, error: DdnError) -> None:

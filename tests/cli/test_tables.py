@@ -9,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ddncodec.errors import BadTable, InputMissing, MissingExtra, OutputExists, UnreadableImage
+from ddncodec.errors import BadTable, InputMissing, MissingExtra, OutputExists, PayloadLength, UnreadableImage
 
 Run = Callable[..., Any]
-
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
+
+from ddncodec import zoo  # noqa: E402
+from ddncodec.latent import payload_bytes  # noqa: E402
 
 
 @pytest.fixture
@@ -101,6 +104,21 @@ def test_images_in_shards_become_files_and_files_images(run_many: Run, shard: Pa
         "1.png": face.with_name("back.png").read_bytes(), "1.cls": b"3", "2.cls": b"4"}
     assert bare.code == UnreadableImage.exit_code
     assert contents(shard.with_name("c.tar.gz"))["1.ddnb"] == face.with_suffix(".ddnb").read_bytes()
+
+
+def test_several_processes_write_what_one_does(run_many: Run, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")  # without which each process would import torch
+    info = zoo.find("placeholder")
+    size = payload_bytes(info.config.k, info.config.levels)
+    payloads = [b"", *np.random.default_rng(0).integers(256, size=(149, size), dtype=np.uint8).view(f"V{size}").ravel()]
+    table = pa.table({"image_ddn": pa.array(map(bytes, payloads), pa.binary())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    use = ["decode", "a.parquet", "--column", "image_ddn", "--model", "placeholder"]
+    one, two = run_many([*use, "-o", "1.parquet", "-j", 1], [*use, "-o", "2.parquet", "-j", 2])
+    assert one == two
+    assert two.code == PayloadLength.exit_code
+    assert pq.read_table(tmp_path / "2.parquet")["image_png"].null_count == 1
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
 
 
 def test_what_cannot_be_done_is_one_line_and_nothing_is_written(run_many: Run, table: Path, shard: Path, k2: Path

@@ -37,7 +37,7 @@ def ray() -> Iterator[ModuleType]:
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "120"}
     with tempfile.TemporaryDirectory(prefix="ray") as folder:  # whose sockets' names may not be long
-        ray.init("local", num_cpus=4, include_dashboard=False, object_store_memory=2**27, log_to_driver=False,
+        ray.init("local", num_cpus=3, include_dashboard=False, object_store_memory=2**27, log_to_driver=False,
                  logging_level="error", _temp_dir=folder)
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray
