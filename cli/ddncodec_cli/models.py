@@ -10,7 +10,7 @@ import typer
 
 from ddncodec import zoo
 from ddncodec.weights import WeightsInfo
-from ddncodec_cli import options
+from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import printable
 
 app = typer.Typer(help="The models here.", no_args_is_help=True, rich_markup_mode=None)
@@ -54,7 +54,9 @@ def show(
 
 @app.command()
 def copy(
-    models: Annotated[list[str], typer.Argument(help="Names of models, or paths of weights files.")],
+    models: Annotated[
+        list[str], typer.Argument(autocompletion=completion.models, help="Names of models, or paths of weights files.")
+    ],
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="The folder, which is to be served.")],
     force: options.Force = False,
 ) -> None:
