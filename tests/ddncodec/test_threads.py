@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ddncodec import threads
 
@@ -29,6 +30,7 @@ def test_there_are_no_more_threads_than_the_control_group_has_cores(
         quota.write_text(text + "\n")
     threads.share_cpu()
     assert os.environ.get("OMP_NUM_THREADS") == number
+    assert threads.cores() == int(number or 4)
 
 
 def test_what_the_user_set_stays(quota: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,16 @@ def test_what_the_user_set_stays(quota: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     threads.share_cpu()
     assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"]) == ("3", "active")
+
+
+def test_a_worker_has_one_thread_whatever_was_set(quota: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = torch.get_num_threads()
+    try:
+        threads.use_one_thread()
+        assert (os.environ["OMP_NUM_THREADS"], torch.get_num_threads()) == ("1", 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_command_that_loads_a_network_lets_waiting_threads_sleep() -> None:
