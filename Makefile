@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test ray fuzz check js docs bench bench-train faces photos digits benchmarks paper guided placeholders clean help
+.PHONY: demo test ray fuzz check js docs bench bench-train faces photos digits benchmarks paper guided placeholders scale clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -39,6 +39,7 @@ bench: $(VENV)/installed-bench faces   ## selection in Gram space against plain 
 	$(BIN)/python experiments/bench_selection.py
 	$(BIN)/python experiments/bench_codec.py
 	$(BIN)/python experiments/bench_decode.py
+	$(BIN)/python experiments/bench_jobs.py
 
 bench-train: $(VENV)/installed-bench faces   ## the same of one training step, and where its time goes
 	$(BIN)/python experiments/bench_selection.py --train
@@ -66,6 +67,10 @@ paper: $(VENV)/installed-eval faces digits   ## the paper's figures and tables, 
 
 guided: $(VENV)/installed-guided faces                   ## repair by guides against simple methods: docs/guides.md's table and pictures
 	$(BIN)/python experiments/guided.py
+
+scale: $(VENV)/installed-eval faces   ## what very many images take: docs/scale.md; six minutes, on an idle machine
+	$(BIN)/python experiments/bench_jobs.py --json docs/jobs.json
+	$(BIN)/python experiments/scale.py
 
 # Resumable. The archives from npm are what browsers decode ThumbHash and BlurHash by: their sizes are told.
 placeholders: $(VENV)/installed-eval faces photos               ## placeholders of 16 to 200 bytes compared: docs/placeholders.md

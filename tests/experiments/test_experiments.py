@@ -290,3 +290,33 @@ def test_superseding_weights_are_smaller_and_say_whose_streams_they_decode(
     assert superseded(growing, second, first) == {read_info(first).id, read_info(refined).id}
     assert read_info(first).name == read_info(second).name == "k2-refined"
     assert second.stat().st_size < growing.stat().st_size
+
+
+def test_scale_writes_what_was_measured_and_the_rest_of_the_page_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import scale
+
+    change(monkeypatch, scale, measure=lambda *of: ([
+        scale.Kept("PNG", 7000.0, True), scale.Kept("WebP", 400.0, False), scale.Kept("archive", 150.0, False)], 31.0))
+    shutil.copy(ROOT / "docs/scale.md", tmp_path)
+    (tmp_path / "jobs.json").write_text(json.dumps({"cores": 2, "rates": {"encode": {"idle": 500.0, "busy": 350.0}}}))
+    scale.main(jobs_file=tmp_path / "jobs.json", count=3_600_000, disk=0.5, core=0.25, model="placeholder", faces=1,
+               records=1, docs=tmp_path)
+    text = (tmp_path / "scale.md").read_text()
+    assert "| encode | 500 | 250 | 0.70 | 2 h | 4 h | 1.00 |" in text
+    assert "| PNG | 7,000.0 | 8,192.0 | 29.5 GB | 14.75 |" in text
+    size = zoo.find("placeholder").path.stat().st_size
+    assert f"from {size / 250:,.0f} images on" in text
+    outside = re.compile("<!-- scale: .*?<!-- /scale -->", re.DOTALL)
+    assert outside.sub("", text) == outside.sub("", (ROOT / "docs/scale.md").read_text())
+
+
+def test_where_the_time_of_jobs_went_is_found_in_what_the_command_tells() -> None:
+    import bench_jobs
+
+    from ddncodec_cli.running import Total
+
+    match = bench_jobs.SHARES.search(str(Total(64, 1, 1, reading=1.0, computing=2.0, writing=1.0)))
+    assert match
+    assert match.groups() == ("25", "50", "25")
