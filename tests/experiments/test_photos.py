@@ -256,13 +256,15 @@ def test_figures_of_a_model_are_told_and_written_beside_its_weights(
             Image.fromarray(wave(2 + 3 * number)).save(tmp_path / folder / f"{number}.png")
     weights = tmp_path / "weights.safetensors"
     shutil.copy(zoo.find("binddn").path, weights)
-    photographs.main(str(weights), bare, tmp_path, faces=2, write=True)
+    photographs.main(str(weights), bare, tmp_path, tmp_path, faces=2, write=True)
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert figures == json.loads(capsys.readouterr().out)
-    assert list(figures["efforts"]) == ["1", "2"]
+    assert list(figures["efforts"]) == ["1", "2", "3"]
     for found in figures["efforts"].values():
-        assert [*found["psnr_of_mean_error"]] == (["24"] if bare else ["160", "40"])
-        assert found["faces"] > (15 if bare else 28) and found["fine_energy_of_flat"] >= 0
-    assert ("peers" in figures) != bare
+        assert found["faces"] > (15 if bare else 28)
+        for name in ("held_out", "reserved"):
+            assert [*found[name]["psnr_of_mean_error"]] == (["24"] if bare else ["160", "40"])
+            assert found[name]["flat"]["fine_energy"] >= 0
+    assert [*figures["peers"]["reserved"]] == (["thumbhash", "blurhash-4x3"] if bare else ["webp", "jpegxl"])
     with Image.open(tmp_path / "prefixes.png") as sheet:
         assert sheet.size == (128, 128 * (2 if bare else 3))
