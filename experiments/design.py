@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +38,7 @@ PAGE = ROOT / "docs/training.md"
 RUNS = ROOT / "runs/design"
 BATCH = 100
 
-Changes = Mapping[str, Any]
+Changes = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def main(
     originals = to_pixels(Packed(pack(data, SIDE, runs), 0).validation(images))
     rows: list[list[str]] = []
     base: float | None = None
-    variants = [(change, {}) for change in search.network] + [({}, change) for change in search.train]
+    variants: list[tuple[Changes, Changes]] = [(change, {}) for change in search.network]
+    variants += [({}, change) for change in search.train]
     for network, train in variants[:only]:
         given = tables["train"] | search.short | train | {"data": data, "cache": str(runs)}
         codec = load_weights(find(trained(Recipe.of({"network": tables["network"] | network, "train": given}), runs)))

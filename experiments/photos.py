@@ -119,10 +119,10 @@ def fetch(manifest: Path, folder: Path, progress: Progress = SILENT) -> list[Pho
             folder.mkdir(parents=True, exist_ok=True)
             if package.get("wheel"):
                 run(*WHEEL, f"{package['name']}=={package['version']}", cwd=folder)
-                unpack, suffix = (sys.executable, "-m", "zipfile", "-e"), ".whl"
+                unpack, suffix = [sys.executable, "-m", "zipfile", "-e"], ".whl"
             else:
                 run("apt-get", "download", f"{package['name']}={package['version']}", cwd=folder)
-                unpack, suffix = ("dpkg-deb", "-x"), ".deb"
+                unpack, suffix = ["dpkg-deb", "-x"], ".deb"
             (file,) = (path for path in folder.iterdir() if path.suffix == suffix)
             if hashlib.sha256(file.read_bytes()).hexdigest() != package["sha256"]:
                 raise DataMissing(f"it is not the package that {manifest.name} lists", file)
