@@ -24,7 +24,7 @@ from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.pixels import rounded
 from ddncodec.weights import SCALE, Place, WeightsInfo, load_network, tensor_places
 
-OPSET = 18
+OPSET = 20
 KINDS = {"F16": np.float16, "F32": np.float32, "I8": np.int8}  # of tensors in weights files
 BATCH = 2  # of the latents that the graph is traced with, of different lengths; it takes any number
 

@@ -21,7 +21,7 @@ class Coupling(Protocol):
     """Of a block of m splits; picks (B, m) are 0 or 1."""
 
     def shifts(self, picks: Tensor) -> Tensor:
-        """What the dither of each split is multiplied by: (B, m)."""
+        """What the dither of each split is multiplied by: (…, m), as the picks."""
         ...
 
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
@@ -67,8 +67,8 @@ class Trellis(nn.Module):
     def shifts(self, picks: Tensor) -> Tensor:
         # Over GF(2) the code is linear and starts at state 0: one product modulo 2 replaces walking through the states.
         # Sums of at most m ones are exact in float32.
-        count = picks.shape[1]
-        return 2 * (picks.float() @ self.response[:count, :count]).remainder(2) - 1
+        count = int(picks.shape[-1])  # in a trace a size is a tensor
+        return 2 * (picks.float() @ self.response[:count, :count]).fmod(2) - 1
 
     @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
@@ -134,7 +134,7 @@ class Codebook(nn.Module):
         self.register_buffer("picks", all_picks(bits), persistent=False)
 
     def shifts(self, picks: Tensor) -> Tensor:
-        return self.offsets[level_indices(picks, self.offsets.shape[1])].flatten(1)
+        return self.offsets[level_indices(picks, self.offsets.shape[1])].flatten(-2)
 
     @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
@@ -148,13 +148,17 @@ class Codebook(nn.Module):
 
 
 def level_indices(picks: Tensor, bits: int) -> Tensor:
-    """The indices of levels of so many splits each: picks (B, m) → (B, m / bits)."""
+    """The indices of levels of so many splits each: picks (…, m) → (…, m / bits)."""
+    if bits == 1:
+        return picks
     powers = 2 ** torch.arange(bits - 1, -1, -1, device=picks.device)
-    return (picks.view(picks.shape[0], -1, bits) * powers).sum(2)
+    return (picks.unflatten(-1, (-1, bits)) * powers).sum(-1)
 
 
 def split_picks(indices: Tensor, bits: int) -> Tensor:
     """Inverse of `level_indices`: indices (…, m / bits) → picks (…, m), the first split first."""
+    if bits == 1:
+        return indices
     return (indices[..., None] >> torch.arange(bits - 1, -1, -1, device=indices.device) & 1).flatten(-2)
 
 

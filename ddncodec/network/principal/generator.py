@@ -137,21 +137,20 @@ class PrincipalGenerator(Generator):
         before_segment = sum(self.config.segments[:segment]) * self.config.level_bits
         start = 0
         while start < min(bits, left):
-            # The order is the whole block's, also where a shorter stream ends inside of it.
-            count = min(self.config.block(before_segment + start), bits - start)
+            # No two axes have as much to gain: where a shorter stream ends inside of a block, its order is the block's.
+            count = min(self.config.block(before_segment + start), bits - start, left - start)
             axes, leaves = cells.best(count)
-            axes, leaves = axes[:, : left - start], leaves[:, : left - start]
+            cell = axes * self.trees.gain.shape[1] + leaves
             taken = scale.gather(1, axes)
-            steps = self.trees.steps[axes, leaves] * taken[:, :, None]
-            dither = self.trees.dither[axes, leaves] * taken
+            steps = self.trees.steps.flatten(0, 1)[cell] * taken[:, :, None]
+            dither = self.trees.dither.flatten()[cell] * taken
             # Where no split is coupled the plain way is faster, but an exported network must not depend on that.
             coupled = self._coupled if torch.onnx.is_in_onnx_export() else bool(dither.any())
             coupling = self.coupling if coupled else None
-            cell = axes * self.trees.gain.shape[1] + leaves
             proposals = SplitProposals(segment, axes, cell, prediction, steps, dither, coupling, self.spectrum,
                                        self.config.level_bits)
             picks = split_picks(sampler.choose(proposals).indices, self.config.level_bits)
-            step, shift = (part[:, 0] for part in proposals.taken(picks[:, None]))
+            step, shift = proposals.taken(picks)
             before, prediction = prediction, prediction.scatter_add(1, axes, step)
             cells.split(axes, picks)
             yield Splits(axes, leaves, taken, shift, picks, step, before, prediction)
@@ -198,10 +197,11 @@ class PrincipalGenerator(Generator):
             prediction = torch.where((bits > before)[:, None], corrected, prediction)
             before, left = start, segment_levels * self.config.level_bits
             for splits in self.segment(sampler, segment, prediction, scale, cells, left):
-                numbers = torch.arange(start, start + splits.axes.shape[1], device=bits.device)
+                count = int(splits.axes.shape[1])  # in a trace a size is a tensor, unless it is asked for a number
+                numbers = torch.arange(start, start + count, device=bits.device)
                 step = splits.step * (numbers < bits[:, None])
                 prediction = prediction.scatter_add(1, splits.axes, step)
-                start = start + splits.axes.shape[1]  # not in place: in a trace a size is a tensor
+                start += count
         implied, _ = self.correct(len(self.config.segments), prediction)
         return self.draw(torch.where((bits > before)[:, None], implied, prediction))
 

@@ -22,12 +22,18 @@ class Head(nn.Module):
     steps' scale (B, coded axes); 0 from the last head, which no steps follow.
     """
 
+    means: Tensor
+
     def __init__(self, config: PrincipalConfig, last: bool) -> None:
         super().__init__()
         coded, width = config.coded_axes, config.width
         self.shrink = config.shrink
-        self.edges = sorted({round(coded * (i / BANDS) ** 2) for i in range(BANDS + 1)})
-        self.read = nn.Linear(coded + len(self.edges) - 1, width)
+        edges = sorted({round(coded * (i / BANDS) ** 2) for i in range(BANDS + 1)})
+        means = torch.zeros(coded, len(edges) - 1, device="cpu")  # also where the network has no memory yet
+        for band, (low, high) in enumerate(pairwise(edges)):
+            means[low:high, band] = 1 / (high - low)
+        self.register_buffer("means", means, persistent=False)  # of the axes of each band
+        self.read = nn.Linear(coded + len(edges) - 1, width)
         self.norm = nn.LayerNorm(width)
         self.hidden = nn.Linear(width, width)
         self.mean = nn.Linear(width, config.axes)
@@ -42,9 +48,7 @@ class Head(nn.Module):
 
     def forward(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """prediction: (B, coded axes), in units of the axes' deviations over all images."""
-        squares = prediction.square()
-        bands = [squares[:, low:high].mean(1) for low, high in pairwise(self.edges)]
-        energies = (torch.stack(bands, 1) + 0.01).log()
+        energies = (prediction.square() @ self.means + 0.01).log()
         hidden = functional.gelu(self.read(torch.cat([prediction, energies], 1)))
         hidden = hidden + functional.gelu(self.hidden(self.norm(hidden)))
         log_scale: Tensor = torch.zeros_like(prediction) if self.log_scale is None else self.log_scale(hidden)

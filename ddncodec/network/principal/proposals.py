@@ -42,7 +42,7 @@ class SplitProposals:
 
     @property
     def shape(self) -> Shape:
-        return Shape(len(self.axes), self.axes.shape[1] // self.bits, 2**self.bits)
+        return Shape(len(self.axes), int(self.axes.shape[1]) // self.bits, 2**self.bits)
 
     @property
     def cells(self) -> Tensor:
@@ -61,16 +61,16 @@ class SplitProposals:
         return level_indices(splits, self.bits)
 
     def taken(self, splits: Tensor) -> tuple[Tensor, Tensor]:
-        """Steps, and the coupling's shifts, of C alternatives for the first splits, (B, C, m) of 0 or 1; both alike."""
+        """Steps, and the coupling's shifts, of splits (B, m) of 0 or 1; both alike."""
+        return _taken(self.steps, self.dither, splits, self.coupling)
+
+    def alternatives(self, splits: Tensor) -> Tensor:
+        """Steps of C alternatives for the first splits, (B, C, m) of 0 or 1; alike."""
         count = splits.shape[2]
-        steps = torch.where(splits.bool(), self.steps[:, None, :count, 1], self.steps[:, None, :count, 0])
-        if self.coupling is None or not count:
-            return steps, torch.zeros_like(steps)
-        shifts = self.coupling.shifts(splits.flatten(0, 1)).view_as(steps)
-        return steps + shifts * self.dither[:, None, :count], shifts
+        return _taken(self.steps[:, None, :count], self.dither[:, None, :count], splits, self.coupling)[0]
 
     def images(self, picks: Tensor) -> Tensor:
-        steps, _ = self.taken(split_picks(picks, self.bits))
+        steps = self.alternatives(split_picks(picks, self.bits))
         prediction, axes = self._drawn
         drawn = torch.baddbmm(prediction.flatten(1)[:, None], steps, axes[:, : steps.shape[2]])
         return drawn.view(*picks.shape[:2], *prediction.shape[1:])
@@ -85,11 +85,20 @@ class SplitProposals:
         batch, _, k = self.shape
         nodes = torch.arange(k, device=picks.device).expand(batch, -1)[:, :, None]
         every = torch.cat([picks[:, None].expand(-1, k, -1), nodes], 2)
-        steps, _ = self.taken(split_picks(every, self.bits))
+        steps = self.alternatives(split_picks(every, self.bits))
         return steps[:, :, -self.bits :].square().sum(2)
 
     def distances(self, target: Tensor, picks: Tensor) -> Tensor:
         """Squared distance to a target's coefficients (B, axes) on this block's axes, of C alternatives (B, C, m)."""
-        steps, _ = self.taken(split_picks(picks, self.bits))
+        steps = self.alternatives(split_picks(picks, self.bits))
         missing = (target - self.prediction).gather(1, self.axes[:, : steps.shape[2]])
         return (missing[:, None] - steps).square().sum(2)
+
+
+def _taken(steps: Tensor, dither: Tensor, splits: Tensor, coupling: Coupling | None) -> tuple[Tensor, Tensor]:
+    """Steps and shifts of splits (…, m), of steps (…, m, 2) and dither (…, m)."""
+    plain = torch.where(splits.bool(), steps[..., 1], steps[..., 0])
+    if coupling is None or not splits.shape[-1]:
+        return plain, torch.zeros_like(plain)
+    shifts = coupling.shifts(splits)
+    return plain + shifts * dither, shifts

@@ -51,7 +51,7 @@ class Cells:
     def __init__(self, trees: SplitTrees, batch: int) -> None:
         axes = len(trees.gain)
         self._keys = trees.keys()
-        self._spent = self._keys[:, :1] % axes - axes  # a leaf that cannot be split: after all that can
+        self._spent = self._keys[:, 0] % axes - axes  # a leaf that cannot be split: after all that can
         self._leaf = torch.zeros(batch, axes, dtype=torch.int64, device=trees.gain.device)
         self._key = self._keys[:, 0].expand(batch, axes).clone()
 
@@ -62,7 +62,9 @@ class Cells:
 
     def split(self, axes: Tensor, bits: Tensor) -> None:
         """Go down to child `bits` (B, m), 0 or 1, of the leaves on these axes (B, m)."""
+        cells = self._keys.shape[1]
         child = 2 * self._leaf.gather(1, axes) + 1 + bits
-        leaf = child.clamp(max=self._keys.shape[1] - 1)
+        leaf = child.clamp(max=cells - 1)
+        key = torch.where(child == leaf, self._keys.flatten()[axes * cells + leaf], self._spent[axes])
         self._leaf.scatter_(1, axes, leaf)
-        self._key.scatter_(1, axes, torch.where(child == leaf, self._keys[axes, leaf], self._spent[axes, 0]))
+        self._key.scatter_(1, axes, key)
