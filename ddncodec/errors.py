@@ -197,6 +197,11 @@ class WorkerLost(DdnError):
     exit_code = 46
 
 
+def reason(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Within the block, or a function so decorated, a failure of Python or torch to allocate is an OutOfMemory."""

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 
 from ddncodec.batches import BATCH
 from ddncodec.columns import ColumnCoder
-from ddncodec.errors import BadTable, DdnError, memory_errors
+from ddncodec.errors import BadTable, DdnError, memory_errors, reason
 from ddncodec.files import open_input
-from ddncodec.images import reason
 
 MAX_GROUP = 2**26  # bytes of a row group in memory: one that is larger becomes several
 READ_AHEAD = 2**20  # bytes of each column

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ddncodec.errors import DdnError, UnreadableImage, memory_errors
-from ddncodec.images import reason
+from ddncodec.errors import DdnError, UnreadableImage, memory_errors, reason
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_MEMBER = 2**28  # bytes of one picture in an archive

@@ -6,37 +6,82 @@ import io
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
 from ddncodec.errors import DdnError, MissingExtra, OutputFailed, memory_errors
 from ddncodec.files import discard_temporaries, set_sync
 from ddncodec.threads import share_cpu
-from ddncodec_cli.archives import cat, list_
-from ddncodec_cli.completion import completion
-from ddncodec_cli.conformance import conformance
-from ddncodec_cli.cut import cut
-from ddncodec_cli.dataset import app as dataset
-from ddncodec_cli.decode import decode
-from ddncodec_cli.demo import demo
-from ddncodec_cli.encode import encode
-from ddncodec_cli.eval import evaluate
-from ddncodec_cli.export import export
-from ddncodec_cli.guide import guide
-from ddncodec_cli.info import info
 from ddncodec_cli.jobs import complain
-from ddncodec_cli.models import app as models
-from ddncodec_cli.pack import pack
-from ddncodec_cli.prior import prior
-from ddncodec_cli.sample import sample
-from ddncodec_cli.train import train
-from ddncodec_cli.unpack import extract, unpack
-from ddncodec_cli.verify import verify
+
+# Where each command is, or the app that has its subcommands. A module is imported when its command is asked for: a
+# single file is decoded in the time that it takes to import all of them.
+COMMANDS = {
+    "encode": "encode:encode",
+    "decode": "decode:decode",
+    "cut": "cut:cut",
+    "info": "info:info",
+    "verify": "verify:verify",
+    "pack": "pack:pack",
+    "unpack": "unpack:unpack",
+    "extract": "unpack:extract",
+    "list": "archives:list_",
+    "cat": "archives:cat",
+    "sample": "sample:sample",
+    "guide": "guide:guide",
+    "train": "train:train",
+    "prior": "prior:prior",
+    "export": "export:export",
+    "demo": "demo:demo",
+    "conformance": "conformance:conformance",
+    "completion": "completion:completion",
+    "eval": "eval:evaluate",
+    "models": "models:app",
+    "dataset": "dataset:app",
+}
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name, each imported and made when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _command(name, *COMMANDS[name].split(":"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@cache
+def _command(name: str, module: str, attribute: str) -> Any:
+    found = getattr(import_module(f"ddncodec_cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        return get_group(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name)(found)
+    return get_command(alone)
+
+
+class Program(TyperGroup):
+    """The program, which has the `Commands`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = cast(Any, Commands())
+
 
 app = typer.Typer(
     name="ddncodec",
+    cls=Program,
     help="A neural image codec for very small images: 144 bytes for a 64×64 face.",
     no_args_is_help=True,
     add_completion=False,
@@ -44,13 +89,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (encode, decode, cut, info, verify, pack, unpack, extract, cat, sample, guide, train, prior, export,
-                demo, conformance, completion):
-    app.command()(command)
-app.command("list")(list_)
-app.command("eval")(evaluate)
-app.add_typer(models, name="models")
-app.add_typer(dataset, name="dataset")
 completion_init()  # as add_completion would, without its two options
 
 

@@ -18,9 +18,9 @@ from typing import IO, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from ddncodec.errors import DataMissing, DdnError, UnreadableImage, memory_errors
+from ddncodec.errors import DataMissing, DdnError, UnreadableImage, memory_errors, reason
 from ddncodec.files import open_input
-from ddncodec.images import READ_SUFFIXES, Picture, Pixels, check_size, fit, read_picture, reason
+from ddncodec.images import READ_SUFFIXES, Picture, Pixels, check_size, fit, read_picture
 from ddncodec.listing import Listing, leave_out, list_files
 from ddncodec.tar import MAX_MEMBER, TAR_SUFFIXES, Tar, damage, is_tar
 

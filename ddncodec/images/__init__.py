@@ -1,13 +1,30 @@
 """Image files <-> arrays: colour, orientation, profiles, transparency, size. Needs no torch.
 
 `docs/images.md` says what is read, what is refused, and why. Each format has a module, which hands over a `Raster`.
+What reads files is imported on its first use: a decoder, which writes them, starts faster.
 """
 
-from ddncodec.images.picture import MAX_PIXELS, MAX_SIDE, MIN_SIDE, Picture, Pixels, check_size, fit, grid
-from ddncodec.images.reading import READ_SUFFIXES, picture_of, read_picture, reason
-from ddncodec.images.writing import format_of, srgb_pixels, write_picture
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddncodec.images.picture import MAX_PIXELS, MAX_SIDE, MIN_SIDE, Picture, Pixels, check_size, fit, grid
+    from ddncodec.images.reading import READ_SUFFIXES, picture_of, read_picture
+    from ddncodec.images.writing import format_of, srgb_pixels, write_picture
 
 __all__ = [
     "MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "READ_SUFFIXES", "Picture", "Pixels", "check_size", "fit", "format_of",
-    "grid", "picture_of", "read_picture", "reason", "srgb_pixels", "write_picture",
+    "grid", "picture_of", "read_picture", "srgb_pixels", "write_picture",
 ]
+_HOMES = {
+    "picture": ("MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "Picture", "Pixels", "check_size", "fit", "grid"),
+    "reading": ("READ_SUFFIXES", "picture_of", "read_picture"),
+    "writing": ("format_of", "srgb_pixels", "write_picture"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"ddncodec.images.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

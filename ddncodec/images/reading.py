@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ddncodec.errors import DdnError, ImageSize, UnreadableImage
+from ddncodec.errors import DdnError, ImageSize, UnreadableImage, reason
 from ddncodec.images import avif, bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
 from ddncodec.images.picture import MAX_PIXELS, Picture, check_size, fit, fit_reduced
 from ddncodec.images.raster import Raster
@@ -81,11 +81,6 @@ def _file_of(image: Image.Image) -> BinaryIO | None:
     if isinstance(image, ImageFile.ImageFile) and image.tile and not image.tell() and image.format in _KNOWN:
         return cast(BinaryIO | None, image.fp)
     return None
-
-
-def reason(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _decode(file: BinaryIO, check: Callable[[int, int], None], resolution: int | None = None) -> Raster:

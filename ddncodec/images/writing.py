@@ -7,10 +7,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ddncodec.errors import OutputFailed
-from ddncodec.images.colour import to_srgb
+from ddncodec.errors import OutputFailed, reason
 from ddncodec.images.picture import Picture, Pixels
-from ddncodec.images.reading import reason
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {},
@@ -52,6 +50,8 @@ def write_picture(picture: Picture, file: BinaryIO, format: str = "PNG") -> None
     image = Image.fromarray(picture.pixels)
     icc = picture.icc
     if icc and format in _WITHOUT_ICC:
+        from ddncodec.images.colour import to_srgb  # imports LittleCMS, which few pictures want
+
         image, icc = to_srgb(image, icc), None
     options = _SAVE_OPTIONS[format] | ({"icc_profile": icc} if icc else {})
     encoded = io.BytesIO()  # so that a full disk is told as such, not as an encoder's error
@@ -64,4 +64,8 @@ def write_picture(picture: Picture, file: BinaryIO, format: str = "PNG") -> None
 
 def srgb_pixels(picture: Picture) -> Pixels:
     """A picture's pixels in sRGB: H x W x 3, uint8."""
-    return np.array(to_srgb(Image.fromarray(picture.pixels), picture.icc)) if picture.icc else picture.pixels
+    if not picture.icc:
+        return picture.pixels
+    from ddncodec.images.colour import to_srgb
+
+    return np.array(to_srgb(Image.fromarray(picture.pixels), picture.icc))

@@ -18,9 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ddncodec.errors import BadCheckpoint, BadRecipe
+from ddncodec.errors import BadCheckpoint, BadRecipe, reason
 from ddncodec.files import atomic_write, keep_as, open_input
-from ddncodec.images import reason
 from ddncodec.network.registry import config_from_json
 from ddncodec.training.recipe import train_config
 from ddncodec.weights import lay_out

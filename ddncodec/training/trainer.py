@@ -20,9 +20,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from ddncodec import zoo
 from ddncodec.data import Faces, Packed, Source, pack
-from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite
+from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite, reason
 from ddncodec.files import atomic_write
-from ddncodec.images import Pixels, reason
+from ddncodec.images import Pixels
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.network.base import Generator, Loss
 from ddncodec.network.condition import condition_of
