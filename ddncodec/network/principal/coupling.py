@@ -152,7 +152,7 @@ def level_indices(picks: Tensor, bits: int) -> Tensor:
     if bits == 1:
         return picks
     powers = 2 ** torch.arange(bits - 1, -1, -1, device=picks.device)
-    return (picks.unflatten(-1, (-1, bits)) * powers).sum(-1)
+    return (picks.reshape(*picks.shape[:-1], -1, bits) * powers).sum(-1)
 
 
 def split_picks(indices: Tensor, bits: int) -> Tensor:
