@@ -20,6 +20,7 @@ from ddncodec_cli.progress import shown
 if TYPE_CHECKING:
     import torch
 
+    from ddncodec.training.looks import LookTrainer
     from ddncodec.training.recipe import Recipe
     from ddncodec.training.trainer import Trainer
 
@@ -38,6 +39,15 @@ class Precision(StrEnum):
     float16 = "float16"
 
 
+class Look(StrEnum):
+    """What a refiner draws."""
+
+    faithful = "faithful"
+    natural = "natural"
+
+
+LOOK_STATE = "look.safetensors"  # in a run's folder, where it is of a look
+LOOK_OPTIONS = ("look", "of", "data", "cache", "images", "seed", "steps", "batch", "lr", "precision")
 RECIPES = (  # here, since --help must not import torch
     "binddn-1152", "k512-128", "ffhq-64", "cifar-10", "fashion-class", "fashion-recurrent", "faces-colour",
     "paper-faces32", "paper-binddn32", "paper-digits", "photos-1152", "placeholder-183",
@@ -98,6 +108,11 @@ def train(
         bool | None, typer.Option("--checkpoint-activations", help="Less memory, more time.")
     ] = None,
     compile: Annotated[bool | None, typer.Option("--compile", help="Compile the dense parts by torch.compile.")] = None,
+    look: Annotated[
+        Look | None, typer.Option(help="Train a look instead: the refiner of a model alone, of which the rest stays.")
+    ] = None,
+    of: Annotated[str | None, typer.Option(help="--look: the model, a name or a weights file.")] = None,
+    images: Annotated[int | None, typer.Option(min=1_000, help="--look: how many training images; 12,000.")] = None,
     device: options.Device = "auto",
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only print parameters, FLOPs and memory; 'batch' images at once.")
@@ -123,6 +138,11 @@ def train(
         chosen = choose_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    if look is not None or (resume is not None and (resume / LOOK_STATE).exists()):
+        _train_look(context, out, resume, chosen)
+        return
+    if of is not None or images is not None:
+        raise typer.BadParameter("--of and --images are for --look")
     if estimate:
         _estimate(_recipe(context, recipe), chosen, as_json)
         return
@@ -191,7 +211,39 @@ def _estimate(recipe: Recipe, device: torch.device, as_json: bool) -> None:
         typer.echo(f"{name:12} {size / 2**20:,.0f} MiB{of}")
 
 
-def _run(trainer: Trainer) -> int | None:
+def _train_look(context: typer.Context, out: Path, resume: Path | None, device: torch.device) -> None:
+    """Begin a training of a look, or go on with it."""
+    from ddncodec.errors import OutputExists
+    from ddncodec.files import locked
+    from ddncodec.training.looks import LookConfig, LookTrainer
+
+    given: dict[str, Any] = {
+        name: str(value) if isinstance(value, Path | StrEnum) else value for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) is not None and source.name != "DEFAULT"}
+    folder = resume or out
+    known = ("resume", "steps") if resume else LOOK_OPTIONS
+    if strange := given.keys() - {*known, "out", "device"}:
+        raise typer.BadParameter(f"--{min(strange).replace('_', '-')} is not for "
+                                 + ("going on with a look" if resume else "--look"))
+    if resume is None and "of" not in given:
+        raise typer.BadParameter("--look wants --of: the model whose look it is to be")
+    with locked(folder), shown(True) as progress:
+        if resume is None:
+            if (folder / LOOK_STATE).exists():
+                raise OutputExists(f"{folder} holds a run already: --resume {folder} goes on with it")
+            config = LookConfig(**{name: value for name, value in given.items() if name in LOOK_OPTIONS})
+            trainer = LookTrainer.create(folder, config, device, progress)
+        else:
+            trainer = LookTrainer.resume(resume, device, given.get("steps"), progress)
+            if trainer.warning:
+                complain(trainer.warning)
+        stopped = _run(trainer)
+    if stopped is not None:
+        typer.echo(f"stopped at step {trainer.step}; --resume {folder} goes on", err=True)
+        raise typer.Exit(128 + stopped)
+
+
+def _run(trainer: Trainer | LookTrainer) -> int | None:
     """Train; returns the signal that stopped it."""
     caught: list[int] = []
 

@@ -40,11 +40,11 @@ def set_aside(path: Path) -> None:
         path.rename(path.with_suffix(f".damaged{path.suffix}"))
 
 
-def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], form: str = FORMAT) -> None:
     """Write tensors and JSON-able facts; the file is replaced whole or not at all, and stays as the previous one."""
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"moments": len(_with_moments(tensors))} | facts)
-    metadata = {"format": FORMAT, "facts": text, "sha256": _digest(contiguous, text)}
+    metadata = {"format": form, "facts": text, "sha256": _digest(contiguous, text)}
     if path.exists():
         keep_as(path, previous(path))
     with atomic_write(path, overwrite=True) as file:
@@ -53,22 +53,30 @@ def save_state(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) ->
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Inverse of `save_state`, on the CPU. Raises InputMissing; BadCheckpoint for what no run can have saved."""
-    open_input(path).close()
+    tensors, facts = read_state(path)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise BadCheckpoint("not the state of a training run", path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("sha256", digest := _digest(tensors, metadata["facts"])) != digest:  # older states have none
-            raise BadCheckpoint("damaged: its checksum is another")
-        facts = json.loads(metadata["facts"])
         _check_facts(facts)
         _check_tensors(tensors, facts)
     except BadCheckpoint as error:
         raise error.of(path) from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError, BadRecipe
-            ) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, BadRecipe) as error:
+        raise BadCheckpoint(f"damaged: {reason(error)}", path) from None
+    return tensors, facts
+
+
+def read_state(path: Path, form: str = FORMAT) -> tuple[dict[str, Tensor], Any]:
+    """What `save_state` wrote, on the CPU; only the checksum is checked. Raises InputMissing, BadCheckpoint."""
+    open_input(path).close()
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != form:
+                raise BadCheckpoint("not the state of a training run", path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("sha256", digest := _digest(tensors, metadata["facts"])) != digest:  # older states have none
+            raise BadCheckpoint("damaged: its checksum is another", path)
+        facts = json.loads(metadata["facts"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadCheckpoint(f"damaged: {reason(error)}", path) from None
     return tensors, facts
 

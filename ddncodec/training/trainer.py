@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from ddncodec import zoo
 from ddncodec.data import Faces, Packed, Source, pack
@@ -36,6 +34,7 @@ from ddncodec.samplers.random import RandomSampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams, PerImageStreams
 from ddncodec.training.augment import augment
+from ddncodec.training.average import moving_average
 from ddncodec.training.checkpoint import (
     AVERAGE,
     MOMENTS,
@@ -108,8 +107,7 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             self.network = build(recipe.network).to(world.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions
-        self._averaged = AveragedModel(self.network, multi_avg_fn=partial(_move_average, self.config.ema))
-        self._averaged.requires_grad_(False)
+        self._averaged = moving_average(self.network, self.config.ema)
         self.network.checkpoint_activations = self.config.checkpoint_activations
         if self.config.compile:
             for part in self.network.dense:
@@ -530,9 +528,3 @@ def _open_source(folder: Path, recipe: Recipe, world: World, progress: Progress)
 def _pack_folder(folder: Path, config: TrainConfig) -> Path:
     """Where packed images are: in the cache, or else in the run's own folder."""
     return Path(config.cache) if config.cache else folder
-
-
-def _move_average(decay: float, averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
-    """Move the averages of so many weights towards the newest ones; quickly at the beginning."""
-    done = int(count)
-    torch._foreach_lerp_(averages, weights, 1 - min(decay, (done + 1) / (done + 10)))

@@ -222,6 +222,30 @@ class PrincipalGenerator(Generator):
     def dense(self) -> list[nn.Module]:
         return [*self.heads, *([] if self.refiner is None else [self.refiner])]
 
+    @torch.no_grad()
+    def predictions(self, images: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """What the refiner draws from: the finished predictions of whole streams and of shorter ones.
+
+        Args:
+            images: (B, 3, R, R) in [−1, 1].
+            shares: (B,) in [0, 1): after which of the blocks the shorter streams end.
+
+        Returns:
+            Coefficients (B, axes), twice. The picks are those of the highest effort.
+        """
+        finished, levels = [], 0
+        for splits in self.splits(GuidedSampler(self.target(images), MAX_EFFORT), len(images)):
+            levels += splits.picks.shape[1] // self.config.level_bits
+            finished.append(self._implied(splits.after, levels))
+        blocks = (shares * len(finished)).long()
+        return finished[-1], torch.stack(finished, 1)[torch.arange(len(images)), blocks]
+
+    @torch.no_grad()
+    def prediction(self, images: Tensor, levels: int) -> Tensor:
+        """The finished predictions (B, axes) of streams of so many levels, as `predictions`."""
+        *_, last = self.splits(GuidedSampler(self.target(images), MAX_EFFORT), len(images), levels)
+        return self._implied(last.after, levels)
+
     def loss(self, images: Tensor, final_weight: float, streams: BatchStreams, condition: Tensor | None = None) -> Loss:
         """Mean squared error along a guided pass over images (B, 3, R, R): the mean of the blocks' and the last.
 

@@ -1,0 +1,106 @@
+"""Looks: other refiners of the same shape, in small files beside the weights, for the same files and the same bits.
+
+A look is a safetensors file NAME.LOOK.safetensors beside NAME.safetensors. Tensors: those of the weights' refiner, in
+half precision, by their names in it. Metadata: `format`, `look` (its name) and `weights`, the id of the weights that it
+belongs to, in hexadecimal. Needs no torch; what a file says is not trusted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ddncodec.errors import BadCheckpoint, DdnError, UnknownWeights
+from ddncodec.files import atomic_write, open_input
+from ddncodec.weights import Place, WeightsInfo, tensor_places
+
+FORMAT = "ddncodec-look-1"
+FAITHFUL, NATURAL = "faithful", "natural"  # the weights' own refiner; one that draws likely detail
+REFINER = "refiner."  # what the names of a refiner's tensors begin with in a weights file
+_NAME = re.compile("[a-z][a-z0-9-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A refiner's tensors, float16, by their names in it. places: where the weights file has its own."""
+
+    name: str
+    tensors: Mapping[str, npt.NDArray[np.float16]]
+    places: Mapping[str, Place]
+
+
+def look_path(info: WeightsInfo, name: str) -> Path:
+    """Where a look of weights is looked for: beside them, NAME.LOOK.safetensors."""
+    return info.path.with_suffix(f".{name}{info.path.suffix}")
+
+
+def looks_of(info: WeightsInfo) -> list[str]:
+    """The looks that weights have here, `faithful` first."""
+    beside = sorted(path.name.split(".")[-2] for path in info.path.parent.glob(f"{info.path.stem}.*{info.path.suffix}"))
+    found = [FAITHFUL]
+    for name in beside:
+        try:
+            with _opened(info, name):
+                found.append(name)
+        except DdnError:  # a prior, or a look of other weights
+            continue
+    return found
+
+
+def load_look(info: WeightsInfo, name: str) -> Look | None:
+    """The look of weights by its name; None for `faithful`, which they have themselves.
+
+    Raises:
+        UnknownWeights: They have no such look, or what lies there is a look of other weights.
+        BadCheckpoint: It is damaged, or no look, or has other tensors than the weights' refiner.
+    """
+    if name == FAITHFUL:
+        return None
+    if not _NAME.fullmatch(name) or not look_path(info, name).is_file():
+        raise UnknownWeights(f"{info.name} has no look {name!r}; it has {', '.join(looks_of(info))}")
+    path = look_path(info, name)
+    places = {key.removeprefix(REFINER): place for key, place in tensor_places(info.path).items()
+              if key.startswith(REFINER)}
+    try:
+        with _opened(info, name) as file:
+            shapes = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+            if shapes != {key: place.shape for key, place in places.items()}:
+                raise BadCheckpoint(f"its tensors are not those of {info.name}'s refiner", path)
+            tensors = {key: file.get_tensor(key) for key in shapes}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise BadCheckpoint(str(error), path) from None
+    for key, values in tensors.items():
+        if values.dtype != np.float16 or not np.isfinite(values).all():
+            raise BadCheckpoint(f"{key} holds other values than finite numbers in half precision", path)
+    return Look(name, tensors, places)
+
+
+def save_look(path: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float16]], info: WeightsInfo) -> None:
+    """Write a look of these weights; `load_look` is the inverse. Overwrites. Raises OutputFailed."""
+    with atomic_write(path, overwrite=True) as file:
+        file.write(save(dict(tensors), {"format": FORMAT, "look": name, "weights": info.id.hex()}))
+
+
+def _opened(info: WeightsInfo, name: str) -> Any:
+    """The file of a look, whose metadata are right. Raises InputMissing, BadCheckpoint, UnknownWeights."""
+    path = look_path(info, name)
+    open_input(path).close()
+    try:
+        file: Any = safe_open(path, "numpy")
+        metadata = file.metadata() or {}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise BadCheckpoint(str(error), path) from None
+    if metadata.get("format") != FORMAT or metadata.get("look") != name:
+        raise BadCheckpoint(f"not a look named {name}", path)
+    if metadata.get("weights") != info.id.hex():
+        raise UnknownWeights(f"it is a look of the weights {metadata.get('weights')}, not of {info.name}, "
+                             f"{info.id.hex()}", path)
+    return file
