@@ -64,7 +64,8 @@ def encode(image: AnyImage, model: Models = zoo.DEFAULT, levels: int | None = No
     return encode_batch([image], model, levels, effort, max_bytes=max_bytes, psnr=psnr, bare=bare)[0]
 
 
-def decode(data: bytes | str, model: Model | None = None, *, partial: bool = False, bare: bool = False) -> Pixels:
+def decode(data: bytes | str, model: Model | None = None, *, partial: bool = False, bare: bool = False,
+           look: str | None = None) -> Pixels:
     """Decode the bytes of a .ddn file to an image; the inverse of `encode`.
 
     Args:
@@ -72,6 +73,8 @@ def decode(data: bytes | str, model: Model | None = None, *, partial: bool = Fal
         model: The name, the weights file or the codec that it was made with; None: the shipped weights that it names.
         partial: Take the whole levels of a file that broke off, whose checksum is lost.
         bare: The data are a bare stream of `model`, which must be given.
+        look: How to draw what the picks leave open: `faithful`, nearest to the original on average and so soft, or
+            `natural`, with detail that is likely. None: as the codec does, or else `faithful`.
 
     Returns:
         The image at the original's size, H×W×3, uint8, in sRGB; a bare stream's has the original's aspect ratio, and
@@ -79,7 +82,8 @@ def decode(data: bytes | str, model: Model | None = None, *, partial: bool = Fal
 
     Raises:
         ValueError: `bare` without a model.
-        UnknownWeights: The file was made with other weights or, without `model`, with none that ship.
+        UnknownWeights: The file was made with other weights or, without `model`, with none that ship; or they have no
+            such look.
         BadCheckpoint: The weights file is damaged or none.
         DdnError: The file is damaged or none; docs/format.md lists the kinds.
 
@@ -89,7 +93,7 @@ def decode(data: bytes | str, model: Model | None = None, *, partial: bool = Fal
         >>> ddncodec.decode(data).shape
         (64, 64, 3)
     """
-    return decode_batch([data], model, partial=partial, bare=bare)[0]
+    return decode_batch([data], model, partial=partial, bare=bare, look=look)[0]
 
 
 def encode_batch(images: Iterable[AnyImage], model: Models = zoo.DEFAULT, levels: int | None = None,
@@ -132,8 +136,8 @@ def encode_batch(images: Iterable[AnyImage], model: Models = zoo.DEFAULT, levels
     return files
 
 
-def decode_batch(data: Iterable[bytes | str], model: Model | None = None, *, partial: bool = False, bare: bool = False
-                 ) -> list[Pixels]:
+def decode_batch(data: Iterable[bytes | str], model: Model | None = None, *, partial: bool = False, bare: bool = False,
+                 look: str | None = None) -> list[Pixels]:
     """`decode` several files of one model at once, which is faster; the inverse of `encode_batch`.
 
     Args:
@@ -141,6 +145,7 @@ def decode_batch(data: Iterable[bytes | str], model: Model | None = None, *, par
         model: As in `decode`; None: the shipped weights that the first file names.
         partial: As in `decode`.
         bare: As in `decode`.
+        look: As in `decode`.
 
     Returns:
         The image of each file at its original's size, H×W×3, uint8, in sRGB.
@@ -161,18 +166,23 @@ def decode_batch(data: Iterable[bytes | str], model: Model | None = None, *, par
     if bare:
         if model is None:
             raise ValueError("a bare stream does not name its model: give it")
-        codec = codec_of(model)
+        codec = codec_of(model, look)
         return [srgb_pixels(picture) for picture in codec.to_pictures([codec.info.bare_stream(file) for file in files])]
     streams = [container.partial_from_bytes(file).stream if partial else container.from_bytes(file) for file in files]
     if not streams:
         return []
-    codec = _loaded(zoo.find_id(streams[0].weights_id)) if model is None else codec_of(model)
+    codec = _loaded(zoo.find_id(streams[0].weights_id), look) if model is None else codec_of(model, look)
     return [srgb_pixels(picture) for picture in codec.to_pictures(streams)]
 
 
-def codec_of(model: Model) -> Codec:
-    """The codec itself, or the one of a name or a path, loaded on the first call. Raises like `load_model`."""
-    return model if isinstance(model, Codec) else _loaded(zoo.find(model))
+def codec_of(model: Model, look: str | None = None) -> Codec:
+    """The codec itself, or the one of a name or a path, loaded on the first call; in a look, where one is named.
+
+    Raises like `load_model` and `Codec.with_look`.
+    """
+    if isinstance(model, Codec):
+        return model if look is None else model.with_look(look)
+    return _loaded(zoo.find(model), look)
 
 
 def codecs_of(model: Models) -> list[Codec]:
@@ -187,5 +197,5 @@ def codecs_of(model: Models) -> list[Codec]:
 
 
 @lru_cache(maxsize=8)
-def _loaded(info: WeightsInfo) -> Codec:
-    return load_weights(info)
+def _loaded(info: WeightsInfo, look: str | None = None) -> Codec:
+    return load_weights(info) if look is None else _loaded(info).with_look(look)

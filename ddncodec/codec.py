@@ -14,6 +14,7 @@ from ddncodec.coding import Picks, StreamCoder, Targets
 from ddncodec.errors import memory_errors
 from ddncodec.images import Pixels
 from ddncodec.latent import Latent
+from ddncodec.looks import FAITHFUL, load_look
 from ddncodec.network.base import Generator
 from ddncodec.pixels import require_finite, to_pixels, to_tensor
 from ddncodec.weights import WeightsInfo, load_network
@@ -37,6 +38,8 @@ class Codec(StreamCoder):
         info: What its weights file says of itself.
         device: Where it runs.
 
+    look: the name of what it draws with; `with_look` makes a codec of another.
+
     Examples:
         >>> import ddncodec, numpy as np, torch
         >>> codec = ddncodec.load_model("binddn")
@@ -51,10 +54,36 @@ class Codec(StreamCoder):
 
     def __init__(self, network: Generator, info: WeightsInfo, device: torch.device) -> None:
         self.network, self.info, self.device = network.to(device), info, device
+        self.look, self._faithful = FAITHFUL, self
 
     def __repr__(self) -> str:
         return (f"<Codec {self.info.name!r} {self.info.id.hex()}: {self.resolution}×{self.resolution}, K = {self.k}, "
-                f"L = {self.levels}, on {self.device}>")
+                f"L = {self.levels}, on {self.device}{f', {self.look}' * (self.look != FAITHFUL)}>")
+
+    @memory_errors()
+    def with_look(self, name: str) -> Codec:
+        """A codec that draws pictures in another look, and shares all else with this one.
+
+        Latents and files are the same in all looks. What `encode` knows of pictures, as by `psnr`, is of the codec's.
+
+        Args:
+            name: `faithful`, the nearest picture, or another of `ddncodec.looks.looks_of`, as `natural`: likely detail
+                where the picks leave it open.
+
+        Returns:
+            The codec.
+
+        Raises:
+            UnknownWeights: The model has no such look.
+            BadCheckpoint: The look's file is damaged.
+        """
+        if name in (self.look, FAITHFUL):
+            return self if name == self.look else self._faithful
+        look = load_look(self.info, name)
+        tensors = {key: torch.from_numpy(values).float() for key, values in look.tensors.items()}
+        other = Codec(self._faithful.network.with_refiner(tensors), self.info, self.device)
+        other.look, other._faithful = name, self._faithful
+        return other
 
     @property
     def on_cpu(self) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ddncodec.errors import MissingExtra, UnknownWeights
-from ddncodec.exported import FORMAT, INPUTS, SUFFIX
+from ddncodec.exported import FORMAT, IN_PLACE, INPUTS, SUFFIX
 from ddncodec.files import atomic_write
+from ddncodec.looks import REFINER
 from ddncodec.network.base import Generator
 from ddncodec.network.paper.config import BlockwiseConfig
 from ddncodec.pixels import rounded
@@ -69,7 +71,8 @@ def export(info: WeightsInfo, folder: Path) -> Path:
     model = _traced(load_network(info))
     _share_weights(model, info.path)
     _shorten(model)
-    for name, value in (("format", FORMAT), ("weights", info.id.hex())):
+    refiner = IN_PLACE if _reads_refiner_in_place(model, info.path) else ""
+    for name, value in (("format", FORMAT), ("weights", info.id.hex()), ("refiner", refiner)):
         model.metadata_props.add(key=name, value=value)
     graph = weights.with_suffix(SUFFIX)
     with atomic_write(graph, overwrite=True) as file:
@@ -185,6 +188,21 @@ def _values(weights: Path, places: Mapping[str, Place]) -> dict[str, npt.NDArray
         if place.kind == "I8":
             values[name] = values[name] * values.pop(name + SCALE)[:, None]
     return values
+
+
+def _reads_refiner_in_place(model: Any, weights: Path) -> bool:
+    """Whether a graph reads each tensor of the refiner, and nothing else, from its place in a weights file.
+
+    A look can stand there then. It cannot if a tensor equals another one, since a graph may read one for both.
+    """
+    content = weights.read_bytes()
+    places = tensor_places(weights)
+    same = Counter(content[place.offset : place.offset + place.length] for place in places.values())
+    read = {int(entry.value) for tensor in model.graph.initializer for entry in tensor.external_data
+            if entry.key == "offset"}
+    refiner = [place for name, place in places.items() if name.startswith(REFINER)]
+    return bool(refiner) and all(place.offset in read and same[content[place.offset : place.offset + place.length]] == 1
+                                 for place in refiner)
 
 
 def _key(values: npt.NDArray[Any]) -> bytes:

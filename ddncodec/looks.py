@@ -11,16 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from typing import TYPE_CHECKING, Any
 
 from ddncodec.errors import BadCheckpoint, DdnError, UnknownWeights
 from ddncodec.files import atomic_write, open_input
 from ddncodec.weights import Place, WeightsInfo, tensor_places
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 FORMAT = "ddncodec-look-1"
 FAITHFUL, NATURAL = "faithful", "natural"  # the weights' own refiner; one that draws likely detail
@@ -55,24 +54,25 @@ def looks_of(info: WeightsInfo) -> list[str]:
     return found
 
 
-def load_look(info: WeightsInfo, name: str) -> Look | None:
-    """The look of weights by its name; None for `faithful`, which they have themselves.
+def load_look(info: WeightsInfo, name: str) -> Look:
+    """The look of weights that lies beside them, by its name.
 
     Raises:
-        UnknownWeights: They have no such look, or what lies there is a look of other weights.
+        UnknownWeights: They have no such look, or what lies there is a look of other weights than these or earlier ones.
         BadCheckpoint: It is damaged, or no look, or has other tensors than the weights' refiner.
     """
-    if name == FAITHFUL:
-        return None
     if not _NAME.fullmatch(name) or not look_path(info, name).is_file():
         raise UnknownWeights(f"{info.name} has no look {name!r}; it has {', '.join(looks_of(info))}")
+    import numpy as np
+    from safetensors import SafetensorError
+
     path = look_path(info, name)
     places = {key.removeprefix(REFINER): place for key, place in tensor_places(info.path).items()
               if key.startswith(REFINER)}
     try:
         with _opened(info, name) as file:
             shapes = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            if shapes != {key: place.shape for key, place in places.items()}:
+            if shapes != {key: place.shape for key, place in places.items() if place.kind == "F16"}:
                 raise BadCheckpoint(f"its tensors are not those of {info.name}'s refiner", path)
             tensors = {key: file.get_tensor(key) for key in shapes}
     except (SafetensorError, ValueError, OSError) as error:
@@ -85,12 +85,16 @@ def load_look(info: WeightsInfo, name: str) -> Look | None:
 
 def save_look(path: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float16]], info: WeightsInfo) -> None:
     """Write a look of these weights; `load_look` is the inverse. Overwrites. Raises OutputFailed."""
+    from safetensors.numpy import save
+
     with atomic_write(path, overwrite=True) as file:
         file.write(save(dict(tensors), {"format": FORMAT, "look": name, "weights": info.id.hex()}))
 
 
 def _opened(info: WeightsInfo, name: str) -> Any:
     """The file of a look, whose metadata are right. Raises InputMissing, BadCheckpoint, UnknownWeights."""
+    from safetensors import SafetensorError, safe_open
+
     path = look_path(info, name)
     open_input(path).close()
     try:
@@ -100,7 +104,7 @@ def _opened(info: WeightsInfo, name: str) -> Any:
         raise BadCheckpoint(str(error), path) from None
     if metadata.get("format") != FORMAT or metadata.get("look") != name:
         raise BadCheckpoint(f"not a look named {name}", path)
-    if metadata.get("weights") != info.id.hex():
+    if metadata.get("weights") not in [known.hex() for known in info.ids]:
         raise UnknownWeights(f"it is a look of the weights {metadata.get('weights')}, not of {info.name}, "
                              f"{info.id.hex()}", path)
     return file

@@ -15,6 +15,7 @@ import typer
 
 from ddncodec.batches import BATCH, halved
 from ddncodec.errors import DdnError
+from ddncodec.looks import FAITHFUL
 from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     Failures,
@@ -56,6 +57,7 @@ def decode(
         int | None, typer.Option(min=1, help="At most so many pixels on the longer side; else the original's size.")
     ] = None,
     format: options.Format = None,
+    look: options.Look = FAITHFUL,
     device: options.Device = "auto",
     column: options.Column = None,
     drop: options.Drop = False,
@@ -63,6 +65,9 @@ def decode(
     how: options.Running,
 ) -> None:
     """Decode .ddn files; face.ddn becomes face.png.
+
+    Of what a file leaves open, the faithful look draws what is nearest to the original on average, and so soft; the
+    natural look, where a model has it, draws detail that is likely, not detail that was there.
 
     Bare streams come back with the model's resolution on their longer side.
 
@@ -72,8 +77,9 @@ def decode(
     """
     of = require_model(bare, model, partial)
     if tables.are_tables(inputs, column):
-        if partial or max_side is not None:
-            raise typer.BadParameter("--partial and --max-side are for files, not for what is in tables and shards")
+        if partial or max_side is not None or look != FAITHFUL:
+            raise typer.BadParameter("--partial, --max-side and --look are for files, not for what is in tables and "
+                                     "shards")
         suffix = format or "png"
         tables.decode(tables.Places(inputs, output, output_dir, recursive, force), column, drop, levels, model, bare,
                       device, suffix, image_format(Path(f"image.{suffix}")), how)
@@ -84,7 +90,7 @@ def decode(
     jobs = plan(inputs, output_file, output_dir, recursive, suffix,
                 lambda name: Path(name).suffix.lower() == stream_suffix(bare), failures)
     require_apart(jobs, how.json_lines)
-    work = Decoding(model, device, of, levels, partial, kind, max_side, many=len(jobs) > BATCH)
+    work = Decoding(model, device, of, levels, partial, kind, max_side, look, many=len(jobs) > BATCH)
     for done in run(jobs, work, how, failures, force):
         if done.facts["broke_off"]:
             failures.note(f"{shown(done.job.source)}: it broke off {done.facts['broke_off']}")
@@ -110,17 +116,18 @@ class Decoding(Work[Found, Decoded]):
     """Streams to pictures.
 
     model: of all of them; None: the one that each names. of: the weights of bare streams. levels: at most so many.
-    kind: the pictures' format. max_side: of a picture, in pixels. many: decode fast, rather than begin fast.
+    kind: the pictures' format. max_side: of a picture, in pixels. look: the name of what is
+    drawn with. many: decode fast, rather than begin fast.
     """
 
     verb, doing = "decode", "decoding"
 
     def __init__(self, model: str | None, device: str, of: WeightsInfo | None, levels: int | None, partial: bool,
-                 kind: str, max_side: int | None, *, many: bool) -> None:
+                 kind: str, max_side: int | None, look: str, *, many: bool) -> None:
         self._of, self._levels, self._partial = of, levels, partial
         self._kind, self._max_side = kind, max_side
         self._weights = cache(lambda weights_id: weights_of(weights_id, model))  # one may decode earlier ones' streams
-        self._decoder = cache(lambda info: decoder_of(info, device, many))
+        self._decoder = cache(lambda info: decoder_of(info, device, many, look))
 
     def prepare(self, jobs: Jobs) -> bool:
         for job in jobs[:BATCH]:

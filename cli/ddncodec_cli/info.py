@@ -10,6 +10,7 @@ import typer
 
 from ddncodec import container, zoo
 from ddncodec.errors import UnknownWeights
+from ddncodec.looks import looks_of
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import options
 from ddncodec_cli.archives import archive_facts, is_archive, show_archive
@@ -70,6 +71,7 @@ def _facts(path: Path, partial: bool, of: WeightsInfo | None) -> dict[str, Any]:
         "weights": stream.weights_hex,
         "model": model.name if model else None,  # of a bare stream, the one that was named
         "deviation": earlier,  # from what earlier weights drew, in 8-bit steps; None if it is of those that are here
+        "looks": looks_of(model) if model else [],
         "icc_bytes": len(stream.icc) if stream.icc else 0,
         "comment": stream.comment,
     }
@@ -94,6 +96,8 @@ def _show(facts: dict[str, Any]) -> None:
     }
     if facts["deviation"] is not None:
         lines["weights"] += f", earlier ones: pictures changed by up to {facts['deviation']} of 255 since"
+    if len(facts["looks"]) > 1:
+        lines["looks"] = ", ".join(facts["looks"])
     if facts["bytes"] < facts["bytes_of_whole"]:
         lines["broken"] = (f"it broke off, unchecked: {facts['bytes']:,} of {facts['bytes_of_whole']:,} bytes, "
                            f"{facts['levels']:,} of {facts['levels_of_whole']:,} levels")

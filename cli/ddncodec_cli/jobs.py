@@ -28,6 +28,7 @@ from ddncodec.errors import (
 )
 from ddncodec.files import atomic_write, is_special, open_input
 from ddncodec.listing import list_files
+from ddncodec.looks import FAITHFUL
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
@@ -365,16 +366,16 @@ def image_format(output: Path | None) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-def decoder_of(info: WeightsInfo, device: str, many: bool) -> StreamDecoder:
-    """What decodes streams of these weights: their exported decoder, which needs no torch, or else their codec.
+def decoder_of(info: WeightsInfo, device: str, many: bool, look: str = FAITHFUL) -> StreamDecoder:
+    """What decodes streams of these weights in a look: their exported decoder, without torch, or else their codec.
 
-    many: decode fast, rather than begin fast. Raises BadCheckpoint, BadParameter.
+    many: decode fast, rather than begin fast. Raises BadCheckpoint, UnknownWeights, BadParameter.
     """
     from ddncodec.exported import exported
 
-    if device in ("auto", "cpu") and (decoder := exported(info, many)):
+    if device in ("auto", "cpu") and (decoder := exported(info, many, look)):
         return decoder
-    return lazy_codec(lambda: info, device)()
+    return lazy_codec(lambda: info, device)().with_look(look)
 
 
 def lazy_codec(find: Callable[[], WeightsInfo], device: str) -> Callable[[], Codec]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ddncodec import zoo
+from ddncodec.looks import looks_of
 from ddncodec.weights import WeightsInfo
 from ddncodec_cli import completion, options
 from ddncodec_cli.jobs import printable
@@ -45,6 +46,7 @@ def show(
     typer.echo(printable(f"{info.name}  {facts['weights']}  {info.path}"))
     for earlier, deviation in facts["earlier"].items():
         typer.echo(f"  decodes streams of the earlier weights {earlier} too, within {deviation} of 255")
+    typer.echo(f"  looks: {', '.join(facts['looks'])}")
     typer.echo("\n".join(f"  {name}: {value}" for name, value in facts["layout"].items()))
     if facts["metrics"]:
         typer.echo(json.dumps(facts["metrics"], indent=2))
@@ -81,5 +83,6 @@ def _facts(info: WeightsInfo) -> dict[str, Any]:
         "levels": config.levels,
         "bits": config.bits,
         "generator": config.generator,
+        "looks": looks_of(info),
         "layout": json.loads(config.to_json()),
     }

@@ -55,6 +55,7 @@ Format = Annotated[
     str | None, typer.Option(metavar="png|webp|bmp|tiff|ppm|jpg", help="Whatever the output's suffix; face.ddn "
                                                                        "becomes face.webp, say.")
 ]
+Look = Annotated[str, typer.Option(metavar="NAME", help="faithful, or a look that the model has, as natural.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Column = Annotated[

@@ -7,8 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-BANDS = ((16, 20), (20, 24), (24, 28), (28, 33))  # rings, in cycles of 64 pixels: a quarter of the sampling rate and up
-SIDE = 64  # pixels, of images that BANDS are of
+BANDS = 4  # of equal width, from a quarter of the sampling rate to a half of it
 
 
 def radial_power(images: Tensor) -> Tensor:
@@ -31,9 +30,10 @@ def radial_power(images: Tensor) -> Tensor:
 
 
 def band_ratios(decoded: Tensor, original: Tensor) -> list[float]:
-    """The mean power of images in each of BANDS, in shares of the originals': (B, C, 64, 64) twice."""
-    power, wanted = (radial_power(images).mean(0) for images in (decoded, original))
-    return [float(power[low:high].sum() / wanted[low:high].sum()) for low, high in BANDS]
+    """The mean power of images in each of the BANDS, in shares of the originals': (B, C, R, R) twice."""
+    power, wanted = (radial_power(images).mean(0)[original.shape[-1] // 4 :].tensor_split(BANDS)
+                     for images in (decoded, original))
+    return [float(ours.sum() / theirs.sum()) for ours, theirs in zip(power, wanted, strict=True)]
 
 
 @cache

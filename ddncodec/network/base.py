@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -127,6 +127,17 @@ class Generator(nn.Module):
             (B, 3, R, R) in [−1, 1].
         """
         return self.run(ReplaySampler(indices), len(indices), indices.shape[1], condition).image
+
+    def with_refiner(self, tensors: Mapping[str, Tensor]) -> Generator:
+        """A generator that shares all parts with this one but the refiner: one of the same shape, with other tensors.
+
+        Args:
+            tensors: By their names in the refiner's state.
+
+        Raises:
+            ValueError: This generator has no refiner.
+        """
+        raise ValueError(f"a {self.config.generator} generator has no refiner")
 
     def replay(self, indices: Tensor, levels: Tensor) -> Tensor:
         """`decode` for latents of different lengths, by operations that do not depend on them: what is exported.

@@ -49,7 +49,7 @@ PICTURED = 8  # validation images in the preview
 SHORTER = 0.4  # the share of a batch that is of shorter streams
 LENGTHS = (1, 2, 6)  # what of the levels is validated: all, a half, a sixth; 144, 72 and 24 bytes of 1,152 bits
 MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that the best natural look may be
-FINEST = 4  # cycles an image from which on spectra are compared: of the coarse ones the picks speak
+COARSE = 16  # spectra are compared from so small a share of the sampling rate on: of what is coarser the picks speak
 PARTS = ("refiner.", "average.", "discriminator.", "optimizer.", "rival.")
 
 
@@ -157,6 +157,7 @@ class LookTrainer:
         self.network = network.to(device)
         self.refiner = deepcopy(network.refiner).requires_grad_().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._averaged = moving_average(self.refiner, config.ema)
+        self._averaged.n_averaged.fill_(1)  # what the training began with counts as one
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.discriminator = Discriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -283,7 +284,8 @@ class LookTrainer:
         with self._autocast():
             adversarial = deceived(self.discriminator(shown, rough))
         cut = round(SHORTER * config.batch)
-        power, wanted = radial_power(shown)[:, FINEST:], radial_power(images)[:, FINEST:]
+        finer = slice(images.shape[-1] // COARSE, None)
+        power, wanted = radial_power(shown)[:, finer], radial_power(images)[:, finer]
         spectrum = torch.stack([(power[rows].mean(0) / wanted[rows].mean(0)).log().square().mean()
                                 for rows in (slice(cut), slice(cut, None))]).mean()
         means = (shown - images).mean((2, 3)).square().mean()

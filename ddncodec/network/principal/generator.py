@@ -8,7 +8,8 @@ steps reach.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -82,6 +83,15 @@ class PrincipalGenerator(Generator):
             Head(config, last=i == len(config.segments)) for i in range(1, len(config.segments) + 1))
         self.refiner = Refiner(config.refiner) if config.refiner else None
         self.register_buffer("deviation", torch.ones(len(config.segments) + 1, config.axes))
+
+    def with_refiner(self, tensors: Mapping[str, Tensor]) -> Generator:
+        if self.refiner is None:
+            return super().with_refiner(tensors)
+        other = copy(self)
+        other._modules = dict(self._modules)
+        other.refiner = deepcopy(self.refiner)
+        other.refiner.load_state_dict(tensors)
+        return other
 
     @property
     def nodes(self) -> list[nn.Parameter]:
