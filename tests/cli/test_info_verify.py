@@ -12,6 +12,7 @@ import pytest
 from ddncodec import zoo
 from ddncodec.container import VERSION, Stream, from_bytes, to_bytes
 from ddncodec.latent import Latent
+from ddncodec.weights import WeightsInfo
 
 Run = Callable[..., Any]
 FOREIGN = bytes.fromhex("0badcafe")
@@ -20,6 +21,10 @@ FOREIGN = bytes.fromhex("0badcafe")
 def stream(weights_id: bytes = FOREIGN, *, levels: int = 12, k: int = 2, comment: str | None = None,
            icc: bytes | None = None) -> Stream:
     return Stream(Latent(tuple(i % k for i in range(levels)), k), 300, 200, weights_id, icc, comment)
+
+
+def looks(info: WeightsInfo) -> list[str]:
+    return ["faithful"] + ["natural"] * info.path.with_name("weights.natural.safetensors").exists()
 
 
 @pytest.fixture
@@ -47,6 +52,7 @@ def test_json_says_what_the_container_says(run_many: Run, tmp_path: Path, defaul
             "bits_per_pixel": 8 * size / (300 * 200), "weights": written.weights_hex,
             "model": ours.name if here else None, "levels_of_model": ours.config.levels if here else None,
             "deviation": None, "comment": written.comment, "icc_bytes": len(written.icc or b""),
+            "looks": looks(ours) if here else [],
         }
 
 

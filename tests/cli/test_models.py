@@ -14,13 +14,17 @@ from ddncodec.weights import WeightsInfo, read_info
 Run = Callable[..., Any]
 
 
+def looks(info: WeightsInfo) -> list[str]:
+    return ["faithful"] + ["natural"] * info.path.with_name("weights.natural.safetensors").exists()
+
+
 def facts(info: WeightsInfo) -> dict[str, object]:
     layout = info.config
     return {
         "name": info.name, "weights": info.id.hex(),
         "earlier": {one.id.hex(): one.deviation for one in info.earlier}, "bytes": info.path.stat().st_size,
         "resolution": layout.resolution, "k": layout.k, "levels": layout.levels, "bits": layout.bits,
-        "generator": layout.generator, "layout": json.loads(layout.to_json()),
+        "generator": layout.generator, "looks": looks(info), "layout": json.loads(layout.to_json()),
     }
 
 
