@@ -58,7 +58,7 @@ def load_look(info: WeightsInfo, name: str) -> Look:
     """The look of weights that lies beside them, by its name.
 
     Raises:
-        UnknownWeights: They have no such look, or what lies there is a look of other weights than these or earlier ones.
+        UnknownWeights: They have no such look, or it is one of other weights than these or earlier ones.
         BadCheckpoint: It is damaged, or no look, or has other tensors than the weights' refiner.
     """
     if not _NAME.fullmatch(name) or not look_path(info, name).is_file():

@@ -14,6 +14,7 @@ import typer
 
 from ddncodec import zoo
 from ddncodec.errors import MissingExtra
+from ddncodec.looks import FAITHFUL
 from ddncodec_cli import options
 from ddncodec_cli.jobs import complain, lazy_codec, tell_skipped
 
@@ -52,6 +53,11 @@ def evaluate(
     curve_images: Annotated[int, typer.Option(min=1, help="Images that have their PSNR after every level.")] = 8,
     inception: Annotated[Path | None, typer.Option(help="TorchScript InceptionV3, for rFID.")] = None,
     lpips: Annotated[Path | None, typer.Option(help="TorchScript module of two batches, for LPIPS.")] = None,
+    look: options.Look = FAITHFUL,
+    told_apart: Annotated[
+        bool, typer.Option("--told-apart", help="Train a classifier to tell decoded pictures from originals, for each "
+                                                "codec and budget; minutes.")
+    ] = False,
     device: options.Device = "auto",
     as_json: options.Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -69,7 +75,7 @@ def evaluate(
         return
     if data is None:
         raise typer.BadParameter("give what to evaluate on: a path, or test-seeds")
-    codec = lazy_codec(lambda: zoo.find(model), device)()
+    codec = lazy_codec(lambda: zoo.find(model), device)().with_look(look)
     from ddncodec.evaluation.data import load
     from ddncodec.evaluation.evaluate import BARE_BUDGETS, BUDGETS, PEERS, WHOLE, Evaluation, Settings
     from ddncodec.evaluation.output import as_csv as csv_of
@@ -86,7 +92,8 @@ def evaluate(
     default = known if bare else [one.name for one in WHOLE]
     peers = tuple(names[name.casefold()] for name in peer or default)
     budgets = budget or (BARE_BUDGETS if bare else BUDGETS)
-    settings = Settings(tuple(sorted(set(budgets))), peers, curve_images, inception, lpips, bare)
+    settings = Settings(tuple(sorted(set(budgets))), peers, curve_images, inception, lpips, bare,
+                        told_apart=told_apart)
     with _bars() as begin:
         results, pictures = Evaluation(codec, loaded, settings, out, begin).run()
     write(results, pictures, out)

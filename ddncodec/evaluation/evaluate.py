@@ -29,10 +29,11 @@ from ddncodec.evaluation.rate_distortion import curve, delta
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, fit
 from ddncodec.latent import Latent
+from ddncodec.looks import FAITHFUL, look_path
 from ddncodec.metrics.distortion import Pixels, bootstrap, psnr, squared_errors
 
 FORMAT = "ddncodec-evaluation-1"
-VERSION = 1  # of what computes a part: another one computes it anew
+VERSION = 2  # of what computes a part: another one computes it anew
 BUDGETS = (80, 120, 160, 240, 320)
 BARE_BUDGETS = (16, 24, 32, 48, 96, 144)
 PREFIXES = 16
@@ -51,7 +52,7 @@ Begin = Callable[[str, int], Advance]  # of a part of so many images; returns wh
 class Settings:
     """budgets: bytes of whole files, or of bare streams. peers: names. curve_images: how many have every level's PSNR.
 
-    every_effort: not the highest alone. inception, lpips: TorchScript modules for rFID and LPIPS; see `Judge`.
+    every_effort: not the highest alone. inception, lpips, told_apart: of what `Judge` measures beyond the rest.
     """
 
     budgets: tuple[int, ...] = BUDGETS
@@ -61,6 +62,7 @@ class Settings:
     lpips: Path | None = None
     bare: bool = False
     every_effort: bool = True
+    told_apart: bool = False
 
 
 class Evaluation:
@@ -73,24 +75,30 @@ class Evaluation:
     def __init__(self, codec: Codec, images: Images, settings: Settings, folder: Path, begin: Begin) -> None:
         self._codec, self._images, self._settings = codec, images, settings
         self._folder, self._begin = folder, begin
-        self._judge = Judge(images.pixels, settings.inception, settings.lpips)
+        self._judge = Judge(images.pixels, settings.inception, settings.lpips, settings.told_apart)
         self._sha256 = images.sha256
         self._versions = provenance.versions()
         self._latents: dict[int, tuple[list[Latent], float]] = {}
+
+    @property
+    def _name(self) -> str:
+        """Of the model, and of its look where it is not the faithful one."""
+        return self._codec.info.name + f"-{self._codec.look}" * (self._codec.look != FAITHFUL)
 
     def run(self) -> tuple[Json, dict[str, Json]]:
         """The results, and the pictures of each codec and of the slider, by their names."""
         codec, images = self._codec, self._images
         model = provenance.checkpoint(codec.info)
+        look = {} if codec.look == FAITHFUL else {"look": provenance.sha256(look_path(codec.info, codec.look))}
         parts: list[Json] = []
         highest = codec.network.max_effort
         for effort in range(GREEDY if self._settings.every_effort else highest, highest + 1):
             def ours(advance: Advance, effort: int = effort) -> Json:
                 return self._ours(effort, advance)
-            of = {"weights": model["sha256"]} | ({"bare": True} if self._settings.bare else {})
-            parts.append(self._part(f"{model['name']}-effort-{effort}", of, ours))
-        every_level = self._part(f"{model['name']}-curve", {"weights": model["sha256"],
-                                                            "images": self._settings.curve_images}, self._curve)
+            of = {"weights": model["sha256"]} | look | ({"bare": True} if self._settings.bare else {})
+            parts.append(self._part(f"{self._name}-effort-{effort}", of, ours))
+        every_level = self._part(f"{self._name}-curve", {"weights": model["sha256"], **look,
+                                                         "images": self._settings.curve_images}, self._curve)
         with workers(len(images.pixels)) as many:
             for peer in PEERS:
                 if peer.name not in self._settings.peers:
@@ -119,7 +127,8 @@ class Evaluation:
                                     for name, error in images.unreadable.items()]},
             "model": model,
             "settings": {"bare": self._settings.bare, "budgets": list(self._settings.budgets),
-                         "networks": self._judge.networks},
+                         "networks": self._judge.networks, "look": codec.look,
+                         "told_apart": self._settings.told_apart},
             "versions": self._versions,
             "machine": provenance.machine(),
             "codecs": parts,
@@ -130,7 +139,8 @@ class Evaluation:
 
     def _part(self, name: str, of: Json, work: Callable[[Advance], Json]) -> Json:
         """What `work` makes, or made in an earlier run of the same data, settings and versions."""
-        key = [VERSION, self._sha256, self._settings.budgets, self._judge.networks, self._versions, name, of]
+        key = [VERSION, self._sha256, self._settings.budgets, self._judge.networks, self._settings.told_apart,
+               self._versions, name, of]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         path = self._folder / "parts" / f"{name}-{digest}.json"
         if path.is_file():
@@ -196,9 +206,8 @@ class Evaluation:
                 coded[levels] = [Coded(pixels, sizes[levels], payload, encode_seconds, decode_seconds)
                                  for pixels in decoded]
         tuned = Tuned([coded[levels] for levels in within.values()], [sizes[1]] * len(images))
-        name = self._codec.info.name
-        return {"name": f"{name}-effort-{effort}", "effort": effort,
-                "label": f"ddncodec {name}, effort {effort}" + ", bare" * self._settings.bare,
+        return {"name": f"{self._name}-effort-{effort}", "effort": effort,
+                "label": f"ddncodec {self._name}, effort {effort}" + ", bare" * self._settings.bare,
                 "points": self._points(tuned), "prefixes": prefixes, "pictures": self._pictures(tuned),
                 "smallest_file": sizes[1], "largest_file": sizes[whole],
                 "encoded_a_second": 1 / encode_seconds, "decoded_a_second": 1 / decode_seconds}

@@ -13,9 +13,14 @@ from torch import Tensor
 
 from ddncodec.errors import BadCheckpoint
 from ddncodec.evaluation.provenance import sha256
+from ddncodec.evaluation.told_apart import LEAST, told_apart
 from ddncodec.metrics.distortion import Pixels, bootstrap, ms_ssim, ms_ssim_window, psnr, squared_errors, ssim
 from ddncodec.metrics.features import load_features
 from ddncodec.metrics.frechet import frechet_distance
+from ddncodec.metrics.kernel import kernel_distance
+from ddncodec.metrics.sliced import sliced_distance
+from ddncodec.metrics.spectrum import BANDS, band_ratios
+from ddncodec.metrics.texture import texture_features
 from ddncodec.pixels import to_tensor
 
 BATCH = 64
@@ -28,15 +33,21 @@ class Judge:
 
     inception: TorchScript of uint8 images (N, 3, H, W) → features (N, D), for rFID (Heusel et al. 2017). lpips:
     TorchScript of two batches in [−1, 1] → (N,), for LPIPS (Zhang et al. 2018). Without them `fd64`, the Fréchet
-    distance of the project's own face features, which is no FID. Raises InputMissing, BadCheckpoint.
+    distance of the project's own face features, which is no FID. told_apart: train a classifier to tell decoded
+    pictures from originals, which takes a minute for each set of pictures. Raises InputMissing, BadCheckpoint.
+
+    Of fine details: `power_P`, mean power in shares of the originals', in bands of frequencies that begin at P% of the
+    sampling rate; `sliced`, the sliced Wasserstein distance of details; `fd_texture` and `kd_texture`, Fréchet and
+    kernel distances (the latter times 1,000) of features of texture.
     """
 
-    def __init__(self, originals: Pixels, inception: Path | None = None, lpips: Path | None = None) -> None:
-        self.originals = originals
+    def __init__(self, originals: Pixels, inception: Path | None = None, lpips: Path | None = None,
+                 told_apart: bool = False) -> None:
+        self.originals, self._told_apart = originals, told_apart
         self.networks = {name: sha256(path) for name, path in (("rFID", inception), ("LPIPS", lpips)) if path}
         self._lpips = _script(lpips) if lpips else None
         self._extractors: dict[str, Callable[[Pixels], Tensor]] = {"fd64": lambda pixels: load_features()(
-            to_tensor(pixels))}
+            to_tensor(pixels)), "fd_texture": lambda pixels: texture_features(to_tensor(pixels))}
         if inception:
             network = _script(inception)
             self._extractors["rFID"] = lambda pixels: network(torch.from_numpy(pixels).permute(0, 3, 1, 2))
@@ -62,9 +73,20 @@ class Judge:
             for name, extract in self._extractors.items():
                 if name not in self._known:
                     self._known[name] = _features(extract, self.originals)
-                distance = frechet_distance(self._known[name][list(rows)], _features(extract, decoded))
-                figures[name] = {"value": _finite(distance)}
-        return figures
+                theirs, ours = self._known[name][list(rows)], _features(extract, decoded)
+                figures[name] = {"value": _finite(frechet_distance(theirs, ours))}
+                if name == "fd_texture":
+                    figures["kd_texture"] = {"value": _finite(1_000 * kernel_distance(theirs, ours))}
+        return figures | {name: {"value": _finite(value)} for name, value in self._details(originals, decoded).items()}
+
+    def _details(self, originals: Pixels, decoded: Pixels) -> dict[str, float]:
+        """How the decoded images' details differ from the originals', as distributions."""
+        theirs, ours = to_tensor(originals), to_tensor(decoded)
+        found = {f"power_{(25 * (BANDS + i)) // BANDS}": share for i, share in enumerate(band_ratios(ours, theirs))}
+        found["sliced"] = sliced_distance(ours, theirs)
+        if self._told_apart and len(originals) >= LEAST:
+            found |= {f"told_apart_{name}": value for name, value in asdict(told_apart(originals, decoded)).items()}
+        return found
 
     @staticmethod
     @torch.no_grad()

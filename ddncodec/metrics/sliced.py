@@ -34,7 +34,7 @@ def sliced_distance(first: Tensor, second: Tensor, seed: int = 0) -> float:
 
 def _patches(images: Tensor, places: Tensor) -> Tensor:
     """The patches of an image's detail at places (N, n), in the order of rows: (N · n, 3 · PATCH²)."""
-    coarse = functional.interpolate(functional.avg_pool2d(images, 2), scale_factor=2, mode="bilinear")
+    coarse = functional.interpolate(functional.avg_pool2d(images, 2), images.shape[-2:], mode="bilinear")
     rows = [functional.unfold(detail[None], PATCH)[0].T[where] for detail, where in
             zip(images - coarse, places, strict=True)]
     return torch.cat(rows)

@@ -244,7 +244,7 @@ class PrincipalGenerator(Generator):
             Coefficients (B, axes), twice. The picks are those of the highest effort.
         """
         finished, levels = [], 0
-        for splits in self.splits(GuidedSampler(self.target(images), MAX_EFFORT), len(images)):
+        for splits in self.splits(GuidedSampler(self.target(images), LOOK_AHEAD), len(images)):
             levels += splits.picks.shape[1] // self.config.level_bits
             finished.append(self._implied(splits.after, levels))
         blocks = (shares * len(finished)).long()
@@ -253,7 +253,7 @@ class PrincipalGenerator(Generator):
     @torch.no_grad()
     def prediction(self, images: Tensor, levels: int) -> Tensor:
         """The finished predictions (B, axes) of streams of so many levels, as `predictions`."""
-        *_, last = self.splits(GuidedSampler(self.target(images), MAX_EFFORT), len(images), levels)
+        *_, last = self.splits(GuidedSampler(self.target(images), LOOK_AHEAD), len(images), levels)
         return self._implied(last.after, levels)
 
     def loss(self, images: Tensor, final_weight: float, streams: BatchStreams, condition: Tensor | None = None) -> Loss:

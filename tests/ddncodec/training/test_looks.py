@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ddncodec import load_model
-from ddncodec.effort import MAX_EFFORT
+from ddncodec.effort import LOOK_AHEAD
 from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite, UnknownWeights
 from ddncodec.latent import Latent
 from ddncodec.looks import load_look, look_path, looks_of
@@ -50,7 +50,7 @@ def test_predictions_are_what_whole_and_shorter_streams_are_drawn_from() -> None
     ours = network()
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole, shorter = ours.predictions(images, torch.tensor([0.0, 0.3, 0.5, 0.8, 0.999]))
-    picks = ours.encode(images, effort=MAX_EFFORT)
+    picks = ours.encode(images, effort=LOOK_AHEAD)
     assert torch.allclose(ours.draw(whole), ours.decode(picks), atol=1e-5)
     assert torch.allclose(ours.prediction(images, codec.levels), whole, atol=1e-5)
     drawn = ours.draw(shorter)
