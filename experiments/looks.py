@@ -104,7 +104,7 @@ def measured(codec: Codec, originals: Pixels, sheets: Path | None) -> str:
         flat = load(str(FLAT), codec.resolution).pixels
         shares = {name: fine_energy(_decoded(look, codec.encode_batch(list(flat)))).mean() / fine_energy(flat).mean()
                   for name, look in looks.items()}
-        text += (f" Fine energy in {len(flat)} nearly flat crops, in shares of the originals' (at most 1.1, else it is a "
+        text += (f" Fine energy in {len(flat)} nearly flat crops, in shares of the originals' (more than 1.1 is a "
                  f"pattern): {shares[FAITHFUL]:.2f} faithful, {shares[NATURAL]:.2f} natural.")
     if sheets is not None:
         some = slice(None, None, EVERY) if len(originals) >= SHOWN * EVERY else slice(None)
