@@ -28,13 +28,18 @@ def blurred(pixels: Pixels) -> Pixels:
     return rounded(functional.avg_pool2d(to_tensor(pixels), 3, 1, 1, count_include_pad=False)).numpy()
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the classifier."""
+    monkeypatch.setattr("ddncodec.evaluation.told_apart.STEPS", 40)
+
+
 def test_a_classifier_apart_tells_blur_and_not_what_is_the_same(originals: Pixels) -> None:
     found = told_apart(originals, blurred(originals))
     assert (found.accuracy, found.precision, found.recall) == (1, 1, 1)
     assert found.log_odds > 2
     same = told_apart(originals, originals)
     assert same.accuracy == 0.5
-    assert told_apart(originals, blurred(originals)) == found
 
 
 def test_the_judge_sees_that_details_are_missing(originals: Pixels) -> None:
