@@ -123,7 +123,7 @@ class Decoding(Work[Found, Decoded]):
     verb, doing = "decode", "decoding"
 
     def __init__(self, model: str | None, device: str, of: WeightsInfo | None, levels: int | None, partial: bool,
-                 kind: str, max_side: int | None, look: str, *, many: bool) -> None:
+                 kind: str, max_side: int | None, look: str = FAITHFUL, *, many: bool) -> None:
         self._of, self._levels, self._partial = of, levels, partial
         self._kind, self._max_side = kind, max_side
         self._weights = cache(lambda weights_id: weights_of(weights_id, model))  # one may decode earlier ones' streams
