@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +62,24 @@ def fit_reduced(pixels: Pixels, full: tuple[int, int], side: int) -> Pixels:
             of a copy are too few for.
     """
     height, width, channels = pixels.shape
-    rows = _shares(height, full[0], side) @ pixels.reshape(height, -1).astype(np.float32)
-    means = np.einsum("cx,rxk->rck", _shares(width, full[1], side), rows.reshape(side, width, channels), optimize=True)
+    rows = _averaged(pixels.reshape(height, -1), full[0], side).reshape(side, width, channels)
+    columns = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(width, -1)
+    means = _averaged(columns, full[1], side).reshape(side, side, channels).transpose(1, 0, 2)
     fitted: Pixels = np.rint(means).astype(np.uint8)
     return fitted
 
 
+def _averaged(pixels: npt.NDArray[Any], full: int, cells: int) -> npt.NDArray[np.float32]:
+    """The means (cells, N) of equal parts of what `full` rows have, of which `pixels` (H, N) is a reduced copy."""
+    means = np.empty((cells, pixels.shape[1]), np.float32)
+    for mean, shares in zip(means, _shares(len(pixels), full, cells), strict=True):
+        touched = np.flatnonzero(shares)  # a few that stand together
+        part = slice(touched[0], touched[-1] + 1)
+        np.matmul(shares[part], pixels[part].astype(np.float32), out=mean)
+    return means
+
+
+@lru_cache(maxsize=16)
 def _shares(count: int, full: int, cells: int) -> npt.NDArray[np.float32]:
     """The share (cells, count) that each pixel of a reduced copy has in each cell of as many equal ones."""
     pixels = np.minimum(np.arange(count + 1) * round(full / count), full)  # their borders, in pixels of the image
