@@ -34,6 +34,8 @@ COMMANDS = {
     "extract": "unpack:extract",
     "list": "archives:list_",
     "cat": "archives:cat",
+    "similar": "search:similar",
+    "duplicates": "search:duplicates",
     "sample": "sample:sample",
     "guide": "guide:guide",
     "train": "train:train",

@@ -13,11 +13,14 @@ from torch.utils.checkpoint import checkpoint
 from ddncodec.effort import GREEDY
 from ddncodec.guides import Objective
 from ddncodec.network.config import GeneratorConfig
+from ddncodec.pixels import downsample
 from ddncodec.samplers.conditional import Expectation
 from ddncodec.samplers.guided import GuidedSampler
 from ddncodec.samplers.protocol import Sampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
+
+POINT_SIDE = 8  # pixels of the images that are compared as points
 
 
 class Drawn(NamedTuple):
@@ -138,6 +141,24 @@ class Generator(nn.Module):
             ValueError: This generator has no refiner.
         """
         raise ValueError(f"a {self.config.generator} generator has no refiner")
+
+    @torch.no_grad()
+    def points(self, indices: Tensor) -> Tensor:
+        """What the images of latents look like at a low resolution, as points; `points_of` gives those of images.
+
+        Args:
+            indices: (B, N) int64, N ≤ L, each below K.
+
+        Returns:
+            (B, D); squared distances between points are about those between images (3, R, R) in [−1, 1], or less.
+        """
+        return self.points_of(self.decode(indices))
+
+    @torch.no_grad()
+    def points_of(self, images: Tensor) -> Tensor:
+        """Images (B, 3, R, R) in [−1, 1] as points (B, D); see `points`."""
+        side = min(POINT_SIDE, images.shape[-1])
+        return downsample(images, side).flatten(1) * (images.shape[-1] / side)  # a mean stands for so many pixels
 
     def replay(self, indices: Tensor, levels: Tensor) -> Tensor:
         """`decode` for latents of different lengths, by operations that do not depend on them: what is exported.

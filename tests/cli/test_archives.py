@@ -260,3 +260,24 @@ def test_a_picture_that_is_unpacked_is_the_one_that_is_decoded(run_many: Run, tm
                   ["encode", face], ["decode", "face.ddn", "-o", "face.bmp"]))
     with Image.open(tmp_path / "out/face.bmp") as ours, Image.open(tmp_path / "face.bmp") as theirs:
         assert np.abs(np.array(ours).astype(int) - np.array(theirs)).max() <= 1
+
+
+def test_similar_and_duplicates_say_numbers_and_names(run_many: Run, tmp_path: Path, draw: Run, k2: Path) -> None:
+    draw().save(tmp_path / "face.png")
+    draw().convert("L").save(tmp_path / "grey.png")
+    shutil.copy(tmp_path / "face.png", tmp_path / "again.png")
+    packed, nearest, shown, groups, exact, encoded, by_stream = run_many(
+        ["pack", "face.png", "grey.png", "again.png", "-o", "set.ddns", "--model", k2],
+        ["similar", "set.ddns", "--to", "face.png", "-n", 2, "--json", "--model", k2],
+        ["similar", "set.ddns", "--to", "face.png", "-n", 1, "--model", k2],
+        ["duplicates", "set.ddns", "--within", 0.1, "--json", "--model", k2],
+        ["duplicates", "set.ddns", "--exact"],
+        ["encode", "grey.png", "--model", k2],
+        ["similar", "set.ddns", "--to", "grey.ddn", "-n", 1, "--json", "--model", k2])
+    made([packed, nearest, shown, groups, exact, encoded, by_stream])
+    assert [match["name"] for match in json.loads(nearest.out)] == ["face", "again"]
+    assert shown.out.decode().split()[1:] == ["0", "face"]
+    assert [[match["number"] for match in group] for group in json.loads(groups.out)] == [[0, 2]]
+    assert exact.out.decode().split() == ["0.00", "0", "face", "0.00", "2", "again"]
+    (match,) = json.loads(by_stream.out)
+    assert match["distance"] < 5  # encoded alone, a near-tie may go another way

@@ -33,6 +33,7 @@ from ddncodec.samplers.protocol import Sampler
 from ddncodec.samplers.replay import ReplaySampler
 from ddncodec.samplers.streams import BatchStreams
 
+POINT_AXES = 128  # coefficients that images are compared by
 REFINED, CUT = 0.25, 0.33  # of a batch, the share that trains the refiner beside all, and of that the shorter streams
 
 
@@ -174,6 +175,17 @@ class PrincipalGenerator(Generator):
     def target(self, images: Tensor) -> Tensor:
         """The coefficients of images along the axes: (B, axes)."""
         return self.spectrum.analyse(images)
+
+    @torch.no_grad()
+    def points(self, indices: Tensor) -> Tensor:
+        """Coefficients along the first axes, which are orthonormal; neither these nor the refiner are drawn."""
+        for splits in self.splits(ReplaySampler(indices), len(indices), indices.shape[1]):
+            prediction = splits.after
+        return prediction[:, :POINT_AXES]
+
+    @torch.no_grad()
+    def points_of(self, images: Tensor) -> Tensor:
+        return self.target(images)[:, :POINT_AXES]
 
     def picks(self, sampler: Sampler, batch: int, levels: int | None = None, condition: Tensor | None = None
               ) -> Iterator[Tensor]:
