@@ -42,7 +42,7 @@ def demo(
 
     Serves the page to this machine alone until Ctrl-C. It needs onnxruntime-web, which npm installs.
     """
-    files = _files(_runtime())
+    files = page_files(_runtime())
     if output_dir is not None:
         typer.echo(_write(_alone(files), output_dir, force))
         return
@@ -71,7 +71,7 @@ def _runtime() -> Path:
     raise MissingExtra(f"the demo wants {RUNTIME} in a folder node_modules here or above: npm install {RUNTIME}")
 
 
-def _files(runtime: Path) -> Files:
+def page_files(runtime: Path) -> Files:
     """All that the page loads."""
     from ddncodec.webmodels import INDEX, web_models
 
