@@ -1,6 +1,8 @@
 """What a long command shows of its phases: bars on a terminal, and elsewhere a line a minute."""
 
+import sys
 from io import StringIO
+from threading import active_count
 
 import pytest
 from rich.console import Console
@@ -57,3 +59,25 @@ def test_nothing_is_shown_where_that_is_not_wanted(capsys: pytest.CaptureFixture
         clock[0] += 100
         advance()
     assert capsys.readouterr() == ("", "")
+
+
+def test_files_have_a_bar_with_rate_and_bytes_on_a_terminal_and_no_thread(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.of_files(True, "encoding", 128) as show:
+        show(64, 6_400, 640)
+    assert capsys.readouterr() == ("", "")  # no terminal
+    terminal = StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "120")
+    threads = active_count()
+    with progress.of_files(True, "encoding", 128) as show:
+        clock[0] += 2
+        show(64, 6_400, 640)
+        print("a result")
+        assert active_count() == threads  # the process may fork
+    for part in ("encoding", "64/128", "32 a second", "6.4 kB to 640 bytes"):
+        assert part in terminal.getvalue()
+    assert "a result" not in terminal.getvalue()
+    assert capsys.readouterr().out == "a result\n"
