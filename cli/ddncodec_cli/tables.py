@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from os.path import exists
@@ -26,6 +26,7 @@ from ddncodec_cli.jobs import (
     Jobs,
     destination,
     input_size,
+    named,
     plan,
     require_free,
     shown,
@@ -154,26 +155,34 @@ def _run(places: Places, takes: Callable[[str], bool], suffix: str, convert: Con
     reports = []
     with progress.shown(sys.stderr.isatty() and not how.quiet) as bars, Processes(_processes(left, how)) as workers:
         for source, target in left:
-            with failures.guard(source):
-                assert target is not None, "a plan has each"
-                require_free(target, places.force)
-                try:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                except OSError as error:
-                    raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
-                told = partial(_tell, failures, source)
-                try:
-                    with atomic_write(target, overwrite=places.force) as file:
-                        facts = convert(source, file, told, bars, workers)
-                except ValueError as error:
-                    raise typer.BadParameter(str(error)) from None
-                facts = {"file": str(source), "output": str(target), **facts}
-                if how.json_lines:
-                    typer.echo(json.dumps(facts))
+            assert target is not None, "a plan has each"
+            facts: dict[str, Any] = {"file": str(source), "output": str(target)}
+            try:
+                with named(source), _output(target, places.force) as file:
+                    facts |= convert(source, file, partial(_tell, failures, source), bars, workers)
                 reports.append(facts)
+            except DdnError as error:
+                failures.tell(error)
+                facts |= {"error": str(error), "exit_code": error.exit_code}
+            except ValueError as error:
+                raise typer.BadParameter(str(error)) from None
+            if how.json_lines:
+                typer.echo(json.dumps(facts))
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     raise typer.Exit(failures.exit_code)
+
+
+@contextmanager
+def _output(target: Path, force: bool) -> Iterator[BinaryIO]:
+    """A file to write an output to, in a folder that is made. Raises OutputExists, OutputFailed."""
+    require_free(target, force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
+    with atomic_write(target, overwrite=force) as file:
+        yield file
 
 
 def _processes(jobs: Jobs, how: Running) -> int:

@@ -87,7 +87,7 @@ def test_folders_of_parquet_files_are_converted_file_by_file(run_many: Run, tabl
 
 def test_images_in_shards_become_files_and_files_images(run_many: Run, shard: Path, face: Path, k2: Path) -> None:
     encoded, decoded, bare, file, image, bare_file = run_many(
-        ["encode", "train-{0..1}.tar", "--output-dir", "a", "--model", k2, "--json"],
+        ["encode", "train-{0..1}.tar", "--output-dir", "a", "--model", k2, "--jsonl"],
         ["decode", "a/train-0.tar", "-o", "b.tar", "--model", k2],
         ["encode", "train-0.tar", "-o", "c.tar.gz", "--model", k2, "--bare", "--levels", 40],
         ["encode", "face.png", "--model", k2], ["decode", "face.ddn", "-o", "back.png", "--model", k2],
@@ -96,7 +96,10 @@ def test_images_in_shards_become_files_and_files_images(run_many: Run, shard: Pa
     bad = "ddncodec: train-0.tar: 2.png: not an image, or not of a kind that can be read\n"
     assert (encoded.code, encoded.err) == (
         UnreadableImage.exit_code, bad + "ddncodec: train-1.tar: cannot be read: No such file or directory\n")
-    assert json.loads(encoded.out) == [{"file": "train-0.tar", "output": "a/train-0.tar", "members": 2, "failed": 1}]
+    assert [json.loads(line) for line in encoded.out.splitlines()] == [
+        {"file": "train-0.tar", "output": "a/train-0.tar", "members": 2, "failed": 1},
+        {"file": "train-1.tar", "output": "a/train-1.tar", "exit_code": InputMissing.exit_code,
+         "error": "train-1.tar: cannot be read: No such file or directory"}]
     assert [decoded, file.code, image.code, bare_file.code] == [(0, b"", ""), 0, 0, 0]
     assert contents(shard.with_name("a") / "train-0.tar") == {
         "1.ddn": face.with_suffix(".ddn").read_bytes(), "1.cls": b"3", "2.cls": b"4"}
