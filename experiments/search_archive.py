@@ -2,9 +2,9 @@
 
     python experiments/search_archive.py [--faces N] [--queries N] [--near N] [--effort N] [--write]
 
-An archive of synthetic faces of the validation seeds is searched for faces of the test seeds. Prefixes alone, the longest
-common one first, are beside it. Near duplicates are faces as JPEG of quality 60, 4% brighter, moved by a pixel, and
-cropped by a pixel all around. --write puts the tables into docs/archive.md.
+An archive of synthetic faces of the validation seeds is searched for faces of the test seeds. Prefixes alone, the
+longest common one first, are beside it. Near duplicates are faces as JPEG of quality 60, 4% brighter, moved by a pixel,
+and cropped by a pixel all around. --write puts the tables into docs/archive.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def changed(pixels: Pixels, change: str) -> Pixels:
         Image.fromarray(pixels).save(file, "JPEG", quality=60)
         return np.asarray(Image.open(file))
     if change == CHANGES[1]:
-        return np.clip(pixels * 1.04, 0, 255).astype(np.uint8)
+        brighter: Pixels = np.clip(pixels * 1.04, 0, 255).astype(np.uint8)
+        return brighter
     if change == CHANGES[2]:
         return np.roll(pixels, 1, 1)
     height, width = pixels.shape[:2]
