@@ -165,6 +165,18 @@ def _shorten(model: Any) -> None:
     def renamed(name: str) -> str:
         return short.setdefault(name, f"{len(short):x}")
 
+    # Parts bring constants of their own; one of each content is enough.
+    first: dict[bytes, Any] = {}
+    for tensor in graph.initializer:
+        name = tensor.name
+        if not tensor.external_data:
+            tensor.ClearField("name")
+        one, _ = first.setdefault(tensor.SerializeToString(deterministic=True), (name, tensor))
+        tensor.name, short[name] = name, renamed(one)
+    constants = [tensor for _, tensor in first.values()]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+
     def rename(graph: Any) -> None:
         for named in (*graph.initializer, *graph.input, *graph.output):
             named.name = renamed(named.name)

@@ -37,7 +37,7 @@ def words(line: str) -> list[str]:
 
 @pytest.mark.parametrize(("line", "expected"), [
     ("ddncodec dec", ["decode"]),
-    ("ddncodec models ", ["list", "show"]),
+    ("ddncodec models ", ["list", "show", "copy"]),
     ("ddncodec decode --par", ["--partial"]),
     ("ddncodec decode f", ["face.ddn", "face.ddnb", "faces/"]),
     ("ddncodec decode faces/", ["faces/one.ddn"]),
