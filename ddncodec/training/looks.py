@@ -82,8 +82,8 @@ class LookConfig:
     ema: float = 0.999
     precision: str = "float32"
     error_weight: float = 4.0
-    adversarial: float = 0.02
-    spectrum: float = 0.02
+    adversarial: float = 0.008
+    spectrum: float = 0.03
     means: float = 20.0
     validation_images: int = 256
     validate_every: int = 500
