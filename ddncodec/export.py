@@ -1,4 +1,4 @@
-"""Decoders for use without torch: a network's `replay` as an ONNX graph, whose weights stay in the weights file."""
+"""Coders for use without torch: a network's `replay` and `search` as ONNX graphs, whose weights stay in their file."""
 
 from __future__ import annotations
 
@@ -17,85 +17,128 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ddncodec.effort import GREEDY
 from ddncodec.errors import MissingExtra, UnknownWeights
-from ddncodec.exported import FORMAT, IN_PLACE, INPUTS, SUFFIX
+from ddncodec.exported import DECODER, EFFORT, ENCODER, IN_PLACE, Form
 from ddncodec.files import atomic_write
 from ddncodec.looks import REFINER
 from ddncodec.network.base import Generator
 from ddncodec.network.paper.config import BlockwiseConfig
-from ddncodec.pixels import rounded
+from ddncodec.pixels import from_steps, rounded
 from ddncodec.weights import SCALE, Place, WeightsInfo, load_network, tensor_places
 
 OPSET = 20
 KINDS = {"F16": np.float16, "F32": np.float32, "I8": np.int8}  # of tensors in weights files
-BATCH = 2  # of the latents that the graph is traced with, of different lengths; it takes any number
+BATCH = 2  # of the images that a graph is traced with, of different lengths; it takes any number
 
 
-class _Replay(nn.Module):
-    """What is exported: (picks (B, L), levels (B,)) → pixels (B, R, R, 3), uint8."""
-
+class _Exported(nn.Module):
     def __init__(self, network: Generator) -> None:
         super().__init__()
         self.network = network
+
+
+class _Replay(_Exported):
+    """What a decoder is exported from: (picks (B, L), levels (B,)) → pixels (B, R, R, 3), uint8."""
 
     def forward(self, picks: Tensor, levels: Tensor) -> Tensor:
         return rounded(self.network.replay(picks, levels))
 
 
-def export(info: WeightsInfo, folder: Path) -> Path:
-    """Write a decoder that needs onnxruntime instead of torch, and the weights beside it if they are not there.
+class _Search(_Exported):
+    """What an encoder is exported from: (targets (B, R, R, 3), float32 in 8-bit steps, levels (B,), effort) → picks."""
+
+    def forward(self, targets: Tensor, levels: Tensor, effort: Tensor) -> Tensor:
+        return self.network.search(from_steps(targets), levels, effort)
+
+
+def export(info: WeightsInfo, folder: Path) -> list[Path]:
+    """Write what needs onnxruntime instead of torch: a decoder and, where networks of its kind have one, an encoder.
 
     Args:
         info: The weights, of an unconditional network that has one level a block, or of a principal generator.
-        folder: Where to; it is made.
+        folder: Where to; it is made, and gets the weights too if they are not there.
 
     Returns:
-        The graph's path: the weights file's name, with the suffix .onnx.
+        The graphs' paths: the weights file's name, with the suffix .onnx, and with .encoder.onnx.
 
     Raises:
         UnknownWeights: Networks of this kind cannot be exported.
         MissingExtra: The packages onnx and onnxruntime are not there.
         BadCheckpoint, OutputFailed: As their names say.
     """
+    decoder, encoder = export_decoder(info, folder), export_encoder(info, folder)
+    return [decoder] if encoder is None else [decoder, encoder]
+
+
+def export_decoder(info: WeightsInfo, folder: Path) -> Path:
+    """`export` of the decoder alone."""
+    network = _exportable(info)
+    levels = network.config.levels
+    picks = torch.randint(network.config.k, (BATCH, levels), generator=torch.Generator().manual_seed(0))
+    return _write(_Replay(network), (picks, _lengths(levels)), DECODER, info, folder)
+
+
+def export_encoder(info: WeightsInfo, folder: Path) -> Path | None:
+    """`export` of the encoder alone; None where networks of this kind have none."""
+    network = _exportable(info)
+    if not network.search_can_be_exported:
+        return None
+    side = network.config.resolution
+    targets = 255 * torch.rand(BATCH, side, side, 3, generator=torch.Generator().manual_seed(0))
+    inputs = targets, _lengths(network.config.levels), torch.tensor(GREEDY)
+    return _write(_Search(network), inputs, ENCODER, info, folder)
+
+
+def _exportable(info: WeightsInfo) -> Generator:
+    """The network of these weights, if it can be exported here."""
     if info.config.condition is not None:
         raise UnknownWeights(f"{info.name} needs each image's {info.config.condition.kind}, which no file holds")
     if isinstance(info.config, BlockwiseConfig):
         raise UnknownWeights("a blockwise generator has no exported form")
     if not find_spec("onnx") or not find_spec("onnxruntime"):
         raise MissingExtra("an export wants onnx and onnxruntime: pip install 'ddncodec[export]'")
+    return load_network(info)
+
+
+def _lengths(levels: int) -> Tensor:
+    """Of BATCH images."""
+    return torch.tensor([levels, max(1, levels // 2)])
+
+
+def _write(module: nn.Module, inputs: tuple[Tensor, ...], form: Form, info: WeightsInfo, folder: Path) -> Path:
+    """Write the graph of a module, and the weights beside it if they are not there."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / info.path.name
     if not weights.exists():
         with atomic_write(weights, overwrite=True) as file:
             file.write(info.path.read_bytes())
-    model = _traced(load_network(info))
+    model = _traced(module, inputs, form)
     _share_weights(model, info.path)
     _shorten(model)
     refiner = IN_PLACE if _reads_refiner_in_place(model, info.path) else ""
-    for name, value in (("format", FORMAT), ("weights", info.id.hex()), ("refiner", refiner)):
+    for name, value in (("format", form.name), ("weights", info.id.hex()), ("refiner", refiner)):
         model.metadata_props.add(key=name, value=value)
-    graph = weights.with_suffix(SUFFIX)
+    graph = weights.with_suffix(form.suffix)
     with atomic_write(graph, overwrite=True) as file:
         file.write(model.SerializeToString(deterministic=True))
     return graph
 
 
-def _traced(network: Generator) -> Any:
-    """The graph, with its weights in it, and with everything computed that depends on no input."""
+def _traced(module: nn.Module, inputs: tuple[Tensor, ...], form: Form) -> Any:
+    """The graph of a module, with its weights in it, and with everything computed that depends on no input."""
     import onnx
     import onnxruntime
 
-    levels = network.config.levels
-    picks = torch.randint(network.config.k, (BATCH, levels), generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as name:
         traced, simplified = (str(Path(name) / part) for part in ("traced.onnx", "simplified.onnx"))
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of shapes that are constants in the trace, as they are in the network
             # The newer exporter refuses what depends on a tensor's values, such as whether a network is coupled at all.
             torch.onnx.export(
-                _Replay(network), (picks, torch.tensor([levels, max(1, levels // 2)])), traced, dynamo=False,
-                input_names=list(INPUTS), output_names=["pixels"], opset_version=OPSET,
-                dynamic_axes={name: {0: "images"} for name in (*INPUTS, "pixels")})
+                module, inputs, traced, dynamo=False, input_names=list(form.inputs), output_names=[form.output],
+                opset_version=OPSET,
+                dynamic_axes={name: {0: "images"} for name in (*form.inputs, form.output) if name != EFFORT})
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = simplified

@@ -16,7 +16,12 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 def to_tensor(pixels: Pixels | npt.NDArray[np.float32]) -> Tensor:
     """(B, H, W, 3) in 8-bit steps → float (B, 3, H, W) in [−1, 1]."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_steps(torch.from_numpy(pixels))
+
+
+def from_steps(pixels: Tensor) -> Tensor:
+    """`to_tensor` of what is a tensor already."""
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_pixels(images: Tensor) -> Pixels:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddncodec.errors import OutputFailed, UnknownWeights
-from ddncodec.exported import SUFFIX
+from ddncodec.exported import DECODER
 from ddncodec.files import atomic_write
 from ddncodec.weights import WeightsInfo
 
@@ -82,7 +82,7 @@ def copy_models(infos: Sequence[WeightsInfo], folder: Path, overwrite: bool = Fa
 
 def _graph(info: WeightsInfo) -> Path:
     """The exported decoder beside weights, which holds their id."""
-    graph = info.path.with_suffix(SUFFIX)
+    graph = info.path.with_suffix(DECODER.suffix)
     if not graph.is_file() or info.id.hex().encode() not in graph.read_bytes():
         raise UnknownWeights(f"{info.name} has no exported decoder beside its weights; ddncodec export makes one")
     return graph

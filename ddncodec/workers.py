@@ -18,13 +18,14 @@ from ddncodec.batches import BATCH, halved, made
 from ddncodec.container import Stream
 from ddncodec.encoding import Encoded, Request, encode_pictures
 from ddncodec.errors import DdnError, UnreadableImage, memory_errors
-from ddncodec.exported import exported
+from ddncodec.exported import exported, exported_coder
 from ddncodec.images import Picture, Pixels, read_picture, write_picture
 from ddncodec.inputs import AnyImage, pixels_of
 from ddncodec.weights import WeightsInfo
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
+    from ddncodec.coding import StreamCoder
     from ddncodec.decoding import StreamDecoder
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Encoder:
     Args:
         model: As `ddncodec encode --model`: a name, the path of a weights file, several with commas between them, auto.
         request: How long the files are to be, how hard to search, and whether they are bare.
-        device: auto, cpu, cuda or cuda:n.
+        device: auto, cpu, cuda or cuda:n. On the CPU the exported encoder is used where there is one, without torch.
         keep_icc: Leave pixels with an RGB profile in it, and keep it.
 
     Examples:
@@ -77,7 +78,7 @@ class Encoder:
     def encode(self, images: Sequence[Image]) -> list[Encoded | DdnError]:
         """As calling it, with all that is known of each file in the file's place."""
         infos = zoo.find_several(self.model)
-        codecs = [_codec(info, self.device) for info in infos]
+        codecs = [_coder(info, self.device) for info in infos]
         read = partial(self._read, resolution=max(info.config.resolution for info in infos))
         return _each(images, read, lambda pictures: encode_pictures(codecs, pictures, self.request))
 
@@ -186,6 +187,12 @@ def _codec(info: WeightsInfo, device: str) -> Codec:
     from ddncodec.codec import load_weights
 
     return load_weights(info, device)
+
+
+@lru_cache(maxsize=MODELS)
+def _coder(info: WeightsInfo, device: str) -> StreamCoder:
+    coder = exported_coder(info, many=True) if device in ("auto", "cpu") else None
+    return coder or _codec(info, device)
 
 
 @lru_cache(maxsize=MODELS)

@@ -1,9 +1,9 @@
-"""What decoding takes with an exported decoder and with torch: one file from process start, and many in a process.
+"""What encoding and decoding take with exported graphs and with torch: one file from process start, many in a process.
 
     python experiments/bench_decode.py [--model NAME] [--json FILE]
 
-Both ways by turns; figures are medians. Linux alone. Ends with code 1 if the exported decoder is not the faster one
-for a single file.
+Both ways by turns; figures are medians. Linux alone. Encoding is measured where the model has an exported encoder. Ends
+with code 1 if an exported graph is not the faster one for a single file.
 """
 
 from __future__ import annotations
@@ -14,16 +14,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import torch
 import typer
+from PIL import Image
 
 from ddncodec import container, load_model, zoo
 from ddncodec.container import Stream
-from ddncodec.exported import exported
+from ddncodec.exported import exported, exported_coder
 from ddncodec.latent import Latent
 
 ROUNDS, BATCH, BATCHES = 5, 64, 4
@@ -36,7 +39,7 @@ WAYS = {"onnxruntime": PROGRAM, "torch": f"import sys\nsys.modules['onnxruntime'
 
 
 class Cost(NamedTuple):
-    """seconds, megabytes: of a process that decodes one file. images_a_second: in a process, after the first batch."""
+    """seconds, megabytes: of a process that works on one file. images_a_second: in a process, after the first batch."""
 
     seconds: float
     megabytes: float
@@ -52,39 +55,57 @@ def of_a_process(code: str, *arguments: str) -> tuple[float, float]:
     return seconds, int(peak) / 1024
 
 
-def main(model: Annotated[str, typer.Option(help="Of those that ship.")] = zoo.DEFAULT,
-         json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None) -> None:
-    """Print the table; see the module."""
-    info = zoo.find(model)
-    picks = torch.randint(info.config.k, (BATCH, info.config.levels), generator=torch.Generator().manual_seed(0))
-    latents = Latent.from_tensor(picks, info.config.k)
-    decoders = {"onnxruntime": exported(info, many=True), "torch": load_model(model, "cpu")}
+def measure(command: str, model: str, file: Path, work: Mapping[str, Callable[[], object]]) -> dict[str, Cost]:
+    """The cost of each of WAYS, by turns.
+
+    command: encode or decode. model: its --model. file: an input of it. work: by way, what does a batch of it here.
+    """
     alone: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     many: dict[str, list[float]] = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "image.ddn"
-        file.write_bytes(container.to_bytes(Stream(latents[0], 64, 64, info.id)))
-        for _ in range(ROUNDS):
-            for way, code in WAYS.items():
-                alone[way].append(of_a_process(code, "decode", str(file), "-o", f"{name}/image.png", "-f"))
+    for _ in range(ROUNDS):
+        for way, code in WAYS.items():
+            output = file.with_name("output" + {"encode": ".ddn", "decode": ".png"}[command])
+            alone[way].append(of_a_process(code, command, str(file), "--model", model, "-o", str(output), "-f"))
     for round_ in range(BATCHES + 1):
-        for way, decoder in decoders.items():
-            assert decoder is not None, "the models that ship have their exported decoders"
+        for way in WAYS:
             began = perf_counter()
-            decoder.decode_batch(latents)
+            work[way]()
             if round_:  # the first one warms up
                 many[way].append(BATCH / (perf_counter() - began))
     costs = {}
     for way in WAYS:
         seconds, megabytes = map(statistics.median, zip(*alone[way], strict=True))
         costs[way] = Cost(seconds, megabytes, statistics.median(many[way]))
+        typer.echo(f"{command} by {way:12} one file: {seconds:5.2f} s, {megabytes:4.0f} MB; "
+                   f"{BATCH} at a time: {costs[way].images_a_second:5.0f} images a second")
+    return costs
+
+
+def main(model: Annotated[str, typer.Option(help="A model's name, or the path of a weights file.")] = zoo.DEFAULT,
+         json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there too.")] = None) -> None:
+    """Print the table; see the module."""
+    info = zoo.find(model)
+    codec, decoder, coder = load_model(model, "cpu"), exported(info, many=True), exported_coder(info, many=True)
+    assert decoder is not None, "the models that ship have their exported decoders"
+    random = np.random.default_rng(0)
+    picks = random.integers(info.config.k, size=(BATCH, info.config.levels))
+    latents = [Latent(tuple(row), info.config.k) for row in picks.tolist()]
     typer.echo(f"{model}, {torch.get_num_threads()} threads")
-    for way, cost in costs.items():
-        typer.echo(f"{way:12} one file: {cost.seconds:5.2f} s, {cost.megabytes:4.0f} MB; "
-                   f"{BATCH} at a time: {cost.images_a_second:5.0f} images a second")
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "image.ddn"
+        file.write_bytes(container.to_bytes(Stream(latents[0], 64, 64, info.id)))
+        costs = {"decode": measure("decode", model, file, {
+            "onnxruntime": lambda: decoder.decode_batch(latents), "torch": lambda: codec.decode_batch(latents)})}
+        if coder is not None:
+            images = decoder.decode_batch(latents)
+            picture = Path(name) / "image.png"
+            Image.fromarray(images[0]).save(picture)
+            costs["encode"] = measure("encode", model, picture, {
+                "onnxruntime": lambda: coder.encode_batch(images), "torch": lambda: codec.encode_batch(images)})
     if json_file:
-        json_file.write_text(json.dumps({way: cost._asdict() for way, cost in costs.items()}, indent=2) + "\n")
-    raise typer.Exit(costs["onnxruntime"].seconds >= costs["torch"].seconds)
+        json_file.write_text(json.dumps({command: {way: cost._asdict() for way, cost in ways.items()}
+                                         for command, ways in costs.items()}, indent=2) + "\n")
+    raise typer.Exit(any(ways["onnxruntime"].seconds >= ways["torch"].seconds for ways in costs.values()))
 
 
 if __name__ == "__main__":

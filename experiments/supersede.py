@@ -3,7 +3,7 @@
     python experiments/supersede.py WEIGHTS OUT [--earlier WEIGHTS]... [--images DATA] [--count N]
 
 Writes the network of WEIGHTS, a model's name or a weights file, to OUT with all that loses little by it in 8 bits, and
-its exported decoder beside that. It names as earlier ones those of `--earlier`, by default WEIGHTS, and those that they
+its exported graphs beside that. It names as earlier ones those of `--earlier`, by default WEIGHTS, and those that they
 name; to each the largest change of a pixel is stated that was seen in pictures of their streams, of several lengths.
 Prints that and the PSNR of either's own streams. OUT may be WEIGHTS; a prior beside it holds for both.
 """
@@ -89,8 +89,9 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     save_network(out, codec.network, name, eight_bits=True, earlier=[Earlier(*one) for one in named.items()])
     assert read_info(out).id == new.info.id
-    graph = export(read_info(out), out.parent)
-    typer.echo(f"{out.stat().st_size:,} bytes of {out}, {new.info.id.hex()}; {graph.stat().st_size:,} of {graph.name}")
+    typer.echo(f"{out.stat().st_size:,} bytes of {out}, {new.info.id.hex()}")
+    for graph in export(read_info(out), out.parent):
+        typer.echo(f"{graph.stat().st_size:,} bytes of {graph.name}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +13,16 @@ import typer
 
 from ddncodec import zoo
 from ddncodec.bare import to_text
-from ddncodec.batches import halved
+from ddncodec.batches import BATCH, halved
 from ddncodec_cli import completion, options, tables
 from ddncodec_cli.jobs import (
     STANDARD,
     Failures,
     Job,
     Jobs,
+    coder_of,
     complain,
     destination,
-    lazy_codec,
     plan,
     printable,
     read_picture,
@@ -104,7 +105,7 @@ def encode(
         raise typer.BadParameter("a bare stream does not say which of several models made it")
     told = max_bytes is not None or psnr is not None or len(infos) > 1
     work = Encoding(infos, device, request, keep_icc, measured=told or as_json, text=text,
-                    in_json=as_json or how.json_lines)
+                    in_json=as_json or how.json_lines, many=len(jobs) > BATCH)
     reports = []
     for done in run(jobs, work, how, failures, force):
         if as_json:
@@ -123,20 +124,21 @@ class Encoding(Work["Picture", "Encoded"]):
     """Pictures to files.
 
     request: what each file is to be. measured: decode each file, to say its PSNR. text: write bare streams as text.
-    in_json: what goes to standard output as text is a part of the facts.
+    in_json: what goes to standard output as text is a part of the facts. many: encode fast, rather than begin fast.
     """
 
     verb, doing = "encode", "encoding"
 
     def __init__(self, infos: Sequence[WeightsInfo], device: str, request: Request, keep_icc: bool, *,
-                 measured: bool, text: bool, in_json: bool) -> None:
-        self._codecs = [lazy_codec(lambda info=info: info, device) for info in infos]  # type: ignore[misc]
+                 measured: bool, text: bool, in_json: bool, many: bool) -> None:
+        self._infos = infos
+        self._coder = cache(lambda info: coder_of(info, device, many))  # a bad input is told before one is loaded
         self._resolution = max(info.config.resolution for info in infos)
         self._request, self._keep_icc = request, keep_icc
         self._measured, self._text, self._in_json = measured, text, in_json
 
     def prepare(self, jobs: Jobs) -> bool:
-        return all(codec().on_cpu for codec in self._codecs)
+        return all(self._coder(info).on_cpu for info in self._infos)
 
     def read(self, job: Job) -> Picture:
         return read_picture(job.source, keep_icc=self._keep_icc, resolution=self._resolution)
@@ -146,7 +148,7 @@ class Encoding(Work["Picture", "Encoded"]):
 
         try:
             return halved(items, lambda some: encode_pictures(
-                [codec() for codec in self._codecs], some, self._request, measured=self._measured))
+                [self._coder(info) for info in self._infos], some, self._request, measured=self._measured))
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
 

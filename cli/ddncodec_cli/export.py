@@ -1,4 +1,4 @@
-"""`ddncodec export`: a decoder of a model that needs no torch."""
+"""`ddncodec export`: a decoder and an encoder of a model that need no torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ddncodec_cli import options
 def export(
     model: options.NamedModel = zoo.DEFAULT,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", "-o", help="Where to write it; by default beside the weights.")
+        Path | None, typer.Option("--output-dir", "-o", help="Where to write them; by default beside the weights.")
     ] = None,
 ) -> None:
-    """Export a model's decoder as an ONNX graph, which reads the weights file beside it.
+    """Export a model's decoder, and a principal one's encoder, as ONNX graphs, which read the weights file beside them.
 
-    `decode` then needs onnxruntime instead of torch for this model's files. The shipped models have theirs.
+    `decode` and `encode` then need onnxruntime instead of torch for this model. The shipped models have theirs.
     """
     info = zoo.find(model)
     from ddncodec.export import export as write
 
-    typer.echo(write(info, info.path.parent if output_dir is None else output_dir))
+    for graph in write(info, info.path.parent if output_dir is None else output_dir):
+        typer.echo(graph)

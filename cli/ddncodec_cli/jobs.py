@@ -32,6 +32,7 @@ from ddncodec.looks import FAITHFUL
 
 if TYPE_CHECKING:
     from ddncodec.codec import Codec
+    from ddncodec.coding import StreamCoder
     from ddncodec.decoding import StreamDecoder
     from ddncodec.images import Picture
     from ddncodec.weights import WeightsInfo
@@ -376,6 +377,18 @@ def decoder_of(info: WeightsInfo, device: str, many: bool, look: str = FAITHFUL)
     if device in ("auto", "cpu") and (decoder := exported(info, many, look)):
         return decoder
     return lazy_codec(lambda: info, device)().with_look(look)
+
+
+def coder_of(info: WeightsInfo, device: str, many: bool) -> StreamCoder:
+    """What encodes pictures by these weights: their exported encoder, which needs no torch, or else their codec.
+
+    many, and what is raised: as for `decoder_of`.
+    """
+    from ddncodec.exported import exported_coder
+
+    if device in ("auto", "cpu") and (coder := exported_coder(info, many)):
+        return coder
+    return lazy_codec(lambda: info, device)()
 
 
 def lazy_codec(find: Callable[[], WeightsInfo], device: str) -> Callable[[], Codec]:

@@ -22,9 +22,9 @@ from ddncodec_cli.jobs import (
     Failures,
     Job,
     Jobs,
+    coder_of,
     expand,
     identities,
-    lazy_codec,
     read_bytes,
     read_picture,
     require_free,
@@ -170,10 +170,10 @@ class Packing(Work["bytes | Picture", bytes]):
                  ) -> None:
         self._levels, self._effort = levels, effort
         self._info = cache(lambda: _encoding_weights(model, weights_id))
-        self._codec = lazy_codec(self._info, device)
+        self._coder = cache(lambda: coder_of(self._info(), device, many=True))
 
     def prepare(self, jobs: Jobs) -> bool:
-        return all(is_stream(job.source) for job in jobs[:BATCH]) or self._codec().on_cpu
+        return all(is_stream(job.source) for job in jobs[:BATCH]) or self._coder().on_cpu
 
     def read(self, job: Job) -> bytes | Picture:
         if is_stream(job.source):
@@ -189,7 +189,7 @@ class Packing(Work["bytes | Picture", bytes]):
         from ddncodec.encoding import Request, encode_pictures
 
         try:
-            found = encode_pictures([self._codec()], pictures, Request(self._levels, self._effort))
+            found = encode_pictures([self._coder()], pictures, Request(self._levels, self._effort))
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         return [one if isinstance(one, DdnError) else one.data for one in found]

@@ -84,6 +84,7 @@ class Generator(nn.Module):
     node_rate: how much faster the output nodes learn than the other parameters, by default. starts_from_data: whether
     an untrained network is fitted to images before the first step. checkpoint_activations: in training, forget what the
     parts of `dense` computed and compute it again on the way back: less memory, more time.
+    search_can_be_exported: whether `search` is there.
     refiner_alone: in training, of all parts only the refiner learns, and that from every image.
     """
 
@@ -91,6 +92,7 @@ class Generator(nn.Module):
     node_rate: float = 0.1
     checkpoint_activations = False
     refiner_alone = False
+    search_can_be_exported = False
 
     @property
     def max_effort(self) -> int:
@@ -169,6 +171,19 @@ class Generator(nn.Module):
 
         Returns:
             (B, 3, R, R) in [−1, 1].
+        """
+        raise NotImplementedError
+
+    def search(self, images: Tensor, levels: Tensor, effort: Tensor) -> Tensor:
+        """`encode` for latents of different lengths, by operations that do not depend on them: what is exported.
+
+        Args:
+            images: (B, 3, R, R) in [−1, 1], or beyond.
+            levels: (B,) int64, 1 to L, how many each image is to have.
+            effort: int64, a scalar.
+
+        Returns:
+            (B, L) int64, each below K; what stands behind an image's levels does not matter.
         """
         raise NotImplementedError
 

@@ -19,7 +19,7 @@ class GuidedSampler:
         forced: What `chain_dropout` picked, of all L levels; None where there is none.
     """
 
-    def __init__(self, target: Tensor, effort: int = GREEDY, forced: Tensor | None = None) -> None:
+    def __init__(self, target: Tensor, effort: int | Tensor = GREEDY, forced: Tensor | None = None) -> None:
         self._target, self._effort, self._forced = target, effort, forced
         self._done = 0  # levels
 

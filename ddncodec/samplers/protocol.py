@@ -47,12 +47,12 @@ class Proposals(Protocol):
         """
         ...
 
-    def nearest(self, target: Tensor, effort: int, forced: Tensor | None = None) -> Tensor:
+    def nearest(self, target: Tensor, effort: int | Tensor, forced: Tensor | None = None) -> Tensor:
         """Picks (B, n) near to a target.
 
         Args:
             target: What the generator's `target` made of the images.
-            effort: How hard to search; see `ddncodec.effort`.
+            effort: How hard to search; see `ddncodec.effort`. A tensor where an export leaves it open.
             forced: (B, n), the index to take where a level must not choose itself, −1 elsewhere.
         """
         ...

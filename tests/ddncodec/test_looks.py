@@ -15,7 +15,7 @@ import ddncodec
 from ddncodec import load_model, zoo
 from ddncodec.codec import Codec
 from ddncodec.errors import BadCheckpoint, UnknownWeights
-from ddncodec.export import export
+from ddncodec.export import export_decoder
 from ddncodec.exported import exported
 from ddncodec.latent import Latent
 from ddncodec.looks import load_look, look_path, looks_of, save_look
@@ -97,12 +97,11 @@ def test_the_library_decodes_files_and_bare_streams_in_a_look(info: WeightsInfo)
 
 
 def test_an_exported_decoder_draws_the_same_in_a_look(info: WeightsInfo, latents: list[Latent]) -> None:
-    export(info, info.path.parent)
+    export_decoder(info, info.path.parent)
     codec = load_model(info.path, "cpu")
     for look in ("faithful", "natural"):
         decoder = exported(info, look=look)
         assert decoder is not None
-        assert decoder.takes_looks
         drawn = np.stack(decoder.decode_batch(latents)).astype(int)
         assert np.abs(drawn - np.stack(codec.with_look(look).decode_batch(latents))).max() <= 1
 
@@ -114,7 +113,7 @@ def test_a_graph_in_which_equal_tensors_are_one_leaves_looks_to_torch(tmp_path: 
     norms[0].load_state_dict(norms[1].state_dict())
     save_network(tmp_path / "weights.safetensors", network, "k2-refined")
     info = read_info(tmp_path / "weights.safetensors")
-    export(info, tmp_path)
+    export_decoder(info, tmp_path)
     save_look(look_path(info, "natural"), "natural", jittered(state(info)), info)
     assert exported(info, look="natural") is None
     assert exported(info) is not None

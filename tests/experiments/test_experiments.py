@@ -249,8 +249,9 @@ def test_bench_decode_compares_the_same_work(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(typer.Exit) as ended:
         bench_decode.main("paper-digits", tmp_path / "figures.json")
     figures = json.loads((tmp_path / "figures.json").read_text())
-    assert ended.value.exit_code == (figures["onnxruntime"]["seconds"] >= figures["torch"]["seconds"])
-    assert figures["onnxruntime"]["megabytes"] < figures["torch"]["megabytes"]
+    (decode,) = figures.values()  # a network of the paper has no exported encoder
+    assert ended.value.exit_code == (decode["onnxruntime"]["seconds"] >= decode["torch"]["seconds"])
+    assert decode["onnxruntime"]["megabytes"] < decode["torch"]["megabytes"]
 
 
 def test_crop_real_faces_cuts_only_the_photo_it_knows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_superseding_weights_are_smaller_and_say_whose_streams_they_decode(
 ) -> None:
     import supersede
 
-    change(monkeypatch, supersede, export=lambda info, folder: info.path)  # which other tests do
+    change(monkeypatch, supersede, export=lambda info, folder: [info.path])  # which other tests do
 
     def superseded(weights: Path, out: Path, *earlier: Path) -> set[bytes]:
         supersede.main(str(weights), out, [str(path) for path in earlier], count=3)

@@ -61,7 +61,7 @@ class NodeProposals:
     def cells(self) -> Tensor:
         return self.numbers[:, :, None]
 
-    def nearest(self, target: Tensor, effort: int, forced: Tensor | None = None) -> Tensor:
+    def nearest(self, target: Tensor, effort: int | Tensor, forced: Tensor | None = None) -> Tensor:
         """The nearest node level by level; effort does not matter, as there is one way to search."""
         residual = downsample(target, self.prediction.shape[-1]) - self.prediction
         return nearest_path(self.features, self.nodes, self.scale, residual, forced)

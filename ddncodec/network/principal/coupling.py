@@ -24,7 +24,7 @@ class Coupling(Protocol):
         """What the dither of each split is multiplied by: (…, m), as the picks."""
         ...
 
-    def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
+    def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool | Tensor) -> Tensor:
         """Picks (B, m) near to residuals (B, m), for steps (B, m, 2) and dither (B, m).
 
         Greedy: the nearest proposal level by level (Sec. 3.1); else that of the whole block, where they differ.
@@ -42,7 +42,7 @@ class Trellis(nn.Module):
 
     following: Tensor
     shift: Tensor
-    into: Tensor
+    origin: Tensor
     response: Tensor
 
     def __init__(self, block_bits: int) -> None:
@@ -59,9 +59,8 @@ class Trellis(nn.Module):
         table = torch.stack(following, 1)
         self.register_buffer("following", table, persistent=False)  # (S, 2): the state after each state and pick
         self.register_buffer("shift", 2.0 * shift - 1, persistent=False)  # (S,)
-        # The two ways into each state, as state · 2 + pick: (S, 2).
-        self.register_buffer("into", table.flatten().argsort(stable=True).view(STATES, 2), persistent=False)
-
+        # (2, S): the state from which each pick leads into each state.
+        self.register_buffer("origin", table.argsort(0).T.contiguous(), persistent=False)
         self.register_buffer("response", impulse_response(table, shift, block_bits), persistent=False)  # (m, m)
 
     def shifts(self, picks: Tensor) -> Tensor:
@@ -71,38 +70,57 @@ class Trellis(nn.Module):
         return 2 * (picks.float() @ self.response[:count, :count]).fmod(2) - 1
 
     @torch.no_grad()
-    def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
-        return self._greedy(residual, steps, dither) if greedy else self._viterbi(residual, steps, dither)
+    def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool | Tensor) -> Tensor:
+        search = torch.jit.script(_searched) if torch.onnx.is_in_onnx_export() else _searched  # which keeps its loops
+        tables = self.shift, self.following, self.origin
+        picks: Tensor = search(residual, steps, dither, torch.as_tensor(greedy), *tables)
+        return picks
 
-    def _greedy(self, residual: Tensor, steps: Tensor, dither: Tensor) -> Tensor:
-        state = torch.zeros_like(residual[:, 0], dtype=torch.int64)
-        picks = []
-        for left, pair, reach in zip(residual.unbind(1), steps.unbind(1), dither.unbind(1), strict=True):
-            first, second = ((left - self.shift[state] * reach)[:, None] - pair).abs().unbind(1)
-            pick = (second < first).long()
-            picks.append(pick)
-            state = self.following[state, pick]
-        return torch.stack(picks, 1)
 
-    def _viterbi(self, residual: Tensor, steps: Tensor, dither: Tensor) -> Tensor:
-        # (B, m, 4): the squared error of each pick under each shift.
-        reach = torch.stack([-dither, dither], 2)[:, :, :, None]
-        errors = (residual[:, :, None, None] - reach - steps[:, :, None]).square().flatten(2)
-        origin = self.into >> 1
-        branch = (self.shift[origin] > 0).long() * 2 + (self.into & 1)  # which of the four a way into a state takes
-        cost = residual.new_full((len(residual), STATES), torch.inf)
-        cost[:, 0] = 0
-        ways = []
-        for error in errors.unbind(1):
-            cost, way = (cost[:, origin] + error[:, branch]).min(2)
-            ways.append(way)
-        state = cost.argmin(1, keepdim=True)
-        picks = []
-        for way in reversed(ways):
-            entry = self.into[state[:, 0], way.gather(1, state)[:, 0]]
-            picks.append(entry & 1)
-            state = (entry >> 1)[:, None]
-        return torch.stack(picks[::-1], 1)
+# TorchScript, as far as exports need it.
+
+
+def _searched(residual: Tensor, steps: Tensor, dither: Tensor, greedy: Tensor, shift: Tensor, following: Tensor,
+              origin: Tensor) -> Tensor:
+    """What `Trellis.nearest` finds, by the tables of a trellis."""
+    if greedy:
+        return _greedy(residual, steps, dither, shift, following)
+    return _viterbi(residual, steps, dither, shift, origin)
+
+
+def _greedy(residual: Tensor, steps: Tensor, dither: Tensor, shift: Tensor, following: Tensor) -> Tensor:
+    state = torch.zeros_like(residual[:, 0], dtype=torch.int64)
+    picks: list[Tensor] = []
+    for i in range(residual.shape[1]):
+        left = residual[:, i] - shift[state] * dither[:, i]
+        errors = (left[:, None] - steps[:, i]).abs()
+        pick = (errors[:, 1] < errors[:, 0]).long()
+        picks.append(pick)
+        state = following[state, pick]
+    return torch.stack(picks, 1)
+
+
+def _viterbi(residual: Tensor, steps: Tensor, dither: Tensor, shift: Tensor, origin: Tensor) -> Tensor:
+    states = origin.shape[1]
+    reach = torch.stack([-dither, dither], 2)[:, :, :, None]
+    errors = (residual[:, :, None, None] - reach - steps[:, :, None]).square().flatten(2)  # (B, m, shift · pick)
+    branch = (shift[origin] > 0).long() * 2  # of the four errors, which one each way into each state takes: (2, S)
+    branch[1] += 1
+    errors = errors.permute(1, 2, 0).index_select(1, branch.flatten())  # (m, 2 · S, B): the batch last is fastest
+    cost = torch.full_like(errors[0, :states], torch.inf)
+    cost[0] = 0
+    ways: list[Tensor] = []
+    for error in errors.unbind(0):
+        costs = cost.index_select(0, origin.flatten()) + error
+        ways.append(costs[states:] < costs[:states])
+        cost = torch.minimum(costs[:states], costs[states:])
+    state = cost.argmin(0)
+    picks: list[Tensor] = []
+    for i in range(len(ways)):
+        pick = ways[len(ways) - 1 - i].gather(0, state[None])[0].long()
+        picks.append(pick)
+        state = origin[pick, state]
+    return torch.stack(picks, 1).flip(1)
 
 
 def impulse_response(following: Tensor, shift: Tensor, count: int) -> Tensor:
@@ -137,10 +155,10 @@ class Codebook(nn.Module):
         return self.offsets[level_indices(picks, self.offsets.shape[1])].flatten(-2)
 
     @torch.no_grad()
-    def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool) -> Tensor:
+    def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool | Tensor) -> Tensor:
         bits = self.offsets.shape[1]
-        residual, dither = (part.reshape(len(part), -1, 1, bits) for part in (residual, dither))
-        steps = steps.reshape(len(steps), -1, bits, 2)
+        residual, dither = (part.reshape(part.shape[0], -1, 1, bits) for part in (residual, dither))
+        steps = steps.reshape(steps.shape[0], -1, bits, 2)
         # (B, levels, K, b): every node of every level.
         nodes = torch.where(self.picks.bool(), steps[:, :, None, :, 1], steps[:, :, None, :, 0])
         nearest = (nodes + dither * self.offsets - residual).square().sum(3).argmin(2)

@@ -72,6 +72,7 @@ class PrincipalGenerator(Generator):
     deviation: Tensor
     starts_from_data = True
     node_rate = 0.05
+    search_can_be_exported = True
 
     def __init__(self, config: PrincipalConfig) -> None:
         super().__init__()
@@ -127,23 +128,39 @@ class PrincipalGenerator(Generator):
         mean, log_scale = self.through(self.heads[segment - 1], self.seen(prediction))
         return prediction + self.deviation[segment] * mean.float(), log_scale.float().exp()
 
-    def splits(self, sampler: Sampler, batch: int, levels: int | None = None) -> Iterator[Splits]:
-        """One pass over `batch` images, block by block, over the first `levels` levels, by default all."""
+    def splits(self, sampler: Sampler, batch: int, levels: int | None = None, lengths: Tensor | None = None
+               ) -> Iterator[Splits]:
+        """One pass over `batch` images, block by block.
+
+        Args:
+            sampler: Whose picks are taken.
+            batch: B.
+            levels: The first so many are run; by default all.
+            lengths: (B,), how many levels each image has, if they differ: no step behind them is taken.
+        """
         prediction = self.deviation.new_zeros(batch, self.config.axes)
         cells = Cells(self.trees, batch)
         left = (self.config.levels if levels is None else levels) * self.config.level_bits
         for segment, segment_levels in enumerate(self.config.segments):
             if left <= 0:
                 return
-            prediction, scale = self.correct(segment, prediction)
-            for splits in self.segment(sampler, segment, prediction, scale, cells, left):
+            prediction, scale = self._corrected(segment, prediction, lengths)
+            for splits in self.segment(sampler, segment, prediction, scale, cells, left, lengths):
                 yield splits
             prediction = splits.after
             left -= segment_levels * self.config.level_bits
 
+    def _corrected(self, segment: int, prediction: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`correct`; images that end before the last segment stay as they are: the head behind their levels was it."""
+        corrected, scale = self.correct(segment, prediction)
+        if lengths is not None:
+            longer = lengths > sum(self.config.segments[: max(segment - 1, 0)])
+            corrected = torch.where(longer[:, None], corrected, prediction)
+        return corrected, scale
+
     def segment(self, sampler: Sampler, segment: int, prediction: Tensor, scale: Tensor, cells: Cells,
-                left: int) -> Iterator[Splits]:
-        """The blocks of one segment, of whose bits at most `left` are split; `cells` follow."""
+                left: int, lengths: Tensor | None = None) -> Iterator[Splits]:
+        """The blocks of one segment, of whose bits at most `left` are split; `cells` follow. lengths: see `splits`."""
         bits = self.config.segments[segment] * self.config.level_bits
         before_segment = sum(self.config.segments[:segment]) * self.config.level_bits
         start = 0
@@ -153,6 +170,9 @@ class PrincipalGenerator(Generator):
             axes, leaves = cells.best(count)
             cell = axes * self.trees.gain.shape[1] + leaves
             taken = scale.gather(1, axes)
+            if lengths is not None:
+                numbers = before_segment + start + torch.arange(count, device=lengths.device)
+                taken = taken * (numbers < lengths[:, None] * self.config.level_bits)
             steps = self.trees.steps.flatten(0, 1)[cell] * taken[:, :, None]
             dither = self.trees.dither.flatten()[cell] * taken
             # Where no split is coupled the plain way is faster, but an exported network must not depend on that.
@@ -208,24 +228,14 @@ class PrincipalGenerator(Generator):
         return image.clamp(-1, 1)
 
     def replay(self, indices: Tensor, levels: Tensor) -> Tensor:
-        bits = levels * self.config.level_bits
-        sampler = ReplaySampler(indices)
-        prediction = self.deviation.new_zeros(indices.shape[0], self.config.axes)
-        cells = Cells(self.trees, indices.shape[0])
-        start = before = 0  # of the next block, and of the segment before the next one, in bits
-        for segment, segment_levels in enumerate(self.config.segments):
-            # The head behind an image's last level is the last that it has.
-            corrected, scale = self.correct(segment, prediction)
-            prediction = torch.where((bits > before)[:, None], corrected, prediction)
-            before, left = start, segment_levels * self.config.level_bits
-            for splits in self.segment(sampler, segment, prediction, scale, cells, left):
-                count = int(splits.axes.shape[1])  # in a trace a size is a tensor, unless it is asked for a number
-                numbers = torch.arange(start, start + count, device=bits.device)
-                step = splits.step * (numbers < bits[:, None])
-                prediction = prediction.scatter_add(1, splits.axes, step)
-                start += count
-        implied, _ = self.correct(len(self.config.segments), prediction)
-        return self.draw(torch.where((bits > before)[:, None], implied, prediction))
+        for splits in self.splits(ReplaySampler(indices), indices.shape[0], lengths=levels):
+            prediction = splits.after
+        return self.draw(self._corrected(len(self.config.segments), prediction, levels)[0])
+
+    def search(self, images: Tensor, levels: Tensor, effort: Tensor) -> Tensor:
+        sampler = GuidedSampler(self.target(images), effort)
+        picks = [splits.picks for splits in self.splits(sampler, images.shape[0], lengths=levels)]
+        return level_indices(torch.cat(picks, 1), self.config.level_bits)
 
     @property
     def in_eight_bits(self) -> list[str]:

@@ -48,7 +48,7 @@ class SplitProposals:
     def cells(self) -> Tensor:
         return self.numbers.view(len(self.numbers), -1, self.bits)
 
-    def nearest(self, target: Tensor, effort: int, forced: Tensor | None = None) -> Tensor:
+    def nearest(self, target: Tensor, effort: int | Tensor, forced: Tensor | None = None) -> Tensor:
         """Picks near to a target's coefficients (B, all axes): level by level if greedy, else of the whole block."""
         if forced is not None:
             raise ValueError("the principal generator has no chain dropout")
