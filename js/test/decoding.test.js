@@ -37,7 +37,7 @@ test("pictures are resampled to the numbers that Pillow gives", () => {
 
 test("streams of the kit decode to their pictures", withModels, async () => {
   const reports = await conformance(MODELS, []);
-  assert.ok(reports.length >= 3);
+  assert.ok(reports.length >= 2);
   for (const { model, deviation, allowed, streams, wrong } of reports) {
     assert.ok(streams > 5, model);
     assert.ok(deviation <= allowed, `${model}: ${deviation}`);
@@ -79,8 +79,8 @@ test("what cannot be drawn is refused by name", withModels, async () => {
   await assert.rejects(decode(bare, { models, model: "none" }), refused("UnknownWeights"));
   await assert.rejects(decode(bare, { models }), refused("BadMagic"));
   await assert.rejects(decode("wAAA", { models }), TypeError);
-  const [, k512] = [models.byName("placeholder"), models.list.find(({ k }) => k > 2)];
-  await assert.rejects(k512.draw({ picks: new Uint16Array(1), k: 2 }), refused("UnknownWeights"));
+  const other = models.list.find(({ k }) => k > 2);
+  await assert.rejects(other.draw({ picks: new Uint16Array(1), k: 2 }), refused("UnknownWeights"));
 });
 
 test("a picture that is not wanted any more is not drawn", withModels, async () => {

@@ -15,7 +15,7 @@ from ddncodec.exported import ExportedDecoder, exported
 from ddncodec.images import Pixels
 
 JS = Path(__file__).parents[2] / "js"
-SECONDS = 120  # for a page to come to its end, on a machine that is busy
+SECONDS = 600  # at most, for a page to come to its end, on a machine that is busy
 CANVASES = "[...document.querySelectorAll('ddn-img')].map((shown) => shown.shadowRoot?.querySelector('canvas'))"
 PIXELS = f"""
     return {CANVASES}.map((canvas) => Array.from(

@@ -15,7 +15,7 @@ JS = Path(__file__).parents[2] / "js"
 
 
 def test_its_own_tests_pass(with_javascript: None, tmp_path: Path) -> None:
-    models = copy_models([zoo.find(name) for name in ("placeholder", "k512", "paper-digits")], tmp_path)
+    models = copy_models([zoo.find(name) for name in ("placeholder", "paper-digits")], tmp_path)
     tests = sorted((JS / "test").glob("*.test.js"))
     assert tests
     done = subprocess.run(["node", "--test", "--test-reporter=tap", *tests], cwd=JS, text=True, check=False,
