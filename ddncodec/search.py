@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +18,9 @@ from torch import Tensor
 from ddncodec.archive import Archive, Block, Header
 from ddncodec.batches import BATCH
 from ddncodec.codec import Codec
-from ddncodec.errors import DdnError
 from ddncodec.images import Pixels, fit
 from ddncodec.latent import Latent
+from ddncodec.matches import Complain, Groups, Match, Numbers, matches_of
 from ddncodec.metrics.distortion import squared_errors
 from ddncodec.pixels import to_tensor
 
@@ -33,17 +31,6 @@ FEWEST = 100  # of a short list
 TABLES, PLANES = 8, 24  # independent keys of a record, and the most bits of one
 NEIGHBOURS = 64  # records with the same key that one is compared with
 WITHIN = 10.0  # root mean square difference of near duplicates, in 8-bit steps
-
-Complain = Callable[[DdnError], None]
-Numbers = npt.NDArray[np.int64]
-
-
-class Match(NamedTuple):
-    """A record, and how far it is: the root mean square difference of the pixels, in 8-bit steps."""
-
-    number: int
-    name: str
-    distance: float
 
 
 def similar(archive: Archive, codec: Codec, pixels: Pixels, count: int, complain: Complain | None = None,
@@ -126,33 +113,12 @@ def duplicates(archive: Archive, codec: Codec, within: float = WITHIN, complain:
         file.flush()
         every, tables = np.concatenate(numbers), np.concatenate(keys)
         vectors = np.memmap(file, np.float16, "r", shape=(len(every), len(centre)))
-        groups = _Groups(len(every))
+        groups = Groups(len(every))
         for table in tables.T:
             for pairs in _candidates(table):
                 groups.join(pairs[_distances(vectors, pairs) <= most])
-        return [_matches(archive, every[members], _distances(vectors, np.stack(
+        return [matches_of(archive, every[members], _distances(vectors, np.stack(
             [np.full_like(members, members[0]), members], 1)) / values) for members in groups.members()]
-
-
-def same(archive: Archive, complain: Complain | None = None, advance: Callable[[int], None] = lambda records: None
-         ) -> list[list[Match]]:
-    """Groups of records whose latents are the same; needs no weights. See `duplicates`."""
-    size = archive.header.payload_bytes
-    numbers, digests = [], []
-    for block in archive.blocks(complain):
-        numbers.append(np.arange(block.first, block.first + len(block)))
-        digests.append(np.frombuffer(b"".join(
-            blake2b(block.payloads[start : start + size], digest_size=16).digest()
-            for start in range(0, len(block.payloads), size)), "V16"))
-        advance(len(block))
-    if not numbers:
-        return []
-    every, all_digests = np.concatenate(numbers), np.concatenate(digests).view([("a", "u8"), ("b", "u8")])
-    order = np.lexsort((all_digests["b"], all_digests["a"]))
-    alike = all_digests[order[1:]] == all_digests[order[:-1]]
-    groups = _Groups(len(every))
-    groups.join(np.stack([order[:-1], order[1:]], 1)[alike])
-    return [_matches(archive, every[members], np.zeros(len(members))) for members in groups.members()]
 
 
 def _points(archive: Archive, codec: Codec, complain: Complain | None, advance: Callable[[int], None]
@@ -210,34 +176,3 @@ def _distances(vectors: npt.NDArray[np.float16], pairs: Numbers) -> npt.NDArray[
     parts = [np.square(vectors[part[:, 0]].astype(np.float32) - vectors[part[:, 1]]).sum(1)
              for part in np.array_split(pairs, max(1, len(pairs) // 2**16))]
     return np.concatenate(parts)
-
-
-class _Groups:
-    """Numbers below `count`, joined pair by pair (union-find)."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = np.arange(count)
-
-    def join(self, pairs: Numbers) -> None:
-        for one, other in pairs.tolist():
-            first, second = sorted((self._root(one), self._root(other)))
-            self._parent[second] = first
-
-    def _root(self, one: int) -> int:
-        while (parent := int(self._parent[one])) != one:
-            self._parent[one] = self._parent[parent]
-            one = parent
-        return one
-
-    def members(self) -> list[Numbers]:
-        """Groups of two and more, by their lowest numbers, the members of each in rising order."""
-        roots = np.array([self._root(one) for one in range(len(self._parent))])
-        order = np.argsort(roots, kind="stable")
-        groups = np.split(order, np.nonzero(np.diff(roots[order]))[0] + 1)
-        return [group for group in groups if len(group) > 1]
-
-
-def _matches(archive: Archive, numbers: Numbers, errors: npt.NDArray[np.floating]) -> list[Match]:
-    """The records of a group, and the root of each one's mean squared error, of values in [−1, 1]."""
-    return [Match(number, archive[number].name, 127.5 * math.sqrt(error))
-            for number, error in zip(numbers.tolist(), errors.tolist(), strict=True)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ddncodec.codec import Codec
     from ddncodec.errors import DdnError
     from ddncodec.images import Pixels
-    from ddncodec.search import Match
+    from ddncodec.matches import Match
 
 Model = Annotated[
     str | None, typer.Option(autocompletion=completion.models,
@@ -75,7 +75,7 @@ def duplicates(
     failures = Failures()
     with _search(archive, model, device, failures) as search:
         if exact:
-            from ddncodec.search import same
+            from ddncodec.matches import same
 
             groups = same(search.archive, search.complain, search.advance)
         else:

@@ -30,6 +30,7 @@ from ddncodec.latent import Latent
 
 Run = Callable[..., Any]
 LEVELS = 96  # of the small model
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from ddncodec_cli.app import main; main()"
 
 
 @pytest.fixture
@@ -226,13 +227,14 @@ def test_names_lead_nowhere_outside_and_those_without_have_numbers(run_many: Run
         f"in/{name}.ddn" for name in streams} == {"out/good/v1.2.ddn", "out/00000005.ddn", "out/twice.ddn"}
 
 
-def test_listing_joining_and_unpacking_files_need_no_torch(run_light: Run, tmp_path: Path) -> None:
+def test_listing_joining_and_unpacking_files_need_no_torch(run_light: Run, run_code: Run, tmp_path: Path) -> None:
     with append_archive(tmp_path / "set.ddns") as archive:
         archive.add_packed(Packed(b"else", 64, 48, 2, 16, b"ab"), "name")
     assert b"64 \xc3\x97 48  name" in run_light("list", "set.ddns")
     run_light("cut", "set.ddns", "--levels", 9, "-o", "cut.ddns")
     run_light("cat", "set.ddns", "-o", "cat.ddns")
     run_light("extract", "set.ddns", "#0", "-o", "one.ddn")
+    assert run_code(WITHOUT_TORCH, "duplicates", "set.ddns", "--exact").out == b"no duplicates\n"
     assert (tmp_path / "one.ddn").read_bytes() == records(tmp_path / "cat.ddns")["name"]
 
 

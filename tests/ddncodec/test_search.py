@@ -14,7 +14,8 @@ from ddncodec.archive import Archive, ArchiveWriter, Header, writer
 from ddncodec.container import Packed
 from ddncodec.errors import DdnError, UnknownWeights
 from ddncodec.images import Pixels
-from ddncodec.search import Match, duplicates, first_picks, same, similar
+from ddncodec.matches import Match, same
+from ddncodec.search import duplicates, first_picks, similar
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
