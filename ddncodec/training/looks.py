@@ -286,7 +286,9 @@ class LookTrainer:
             adversarial = deceived(self.discriminator(shown, rough))
         cut = round(SHORTER * config.batch)
         finer = slice(images.shape[-1] // COARSE, None)
-        power, wanted = radial_power(shown)[:, finer], radial_power(images)[:, finer]
+        # Where the spectrum's window stands changes with the step: else energy in the middle of images is what counts.
+        shift = np.random.default_rng([config.seed, self.step]).integers(images.shape[-1], size=2).tolist()
+        power, wanted = (radial_power(some.roll(shift, (2, 3)))[:, finer] for some in (shown, images))
         spectrum = torch.stack([(power[rows].mean(0) / wanted[rows].mean(0)).log().square().mean()
                                 for rows in (slice(cut), slice(cut, None))]).mean()
         means = (shown - images).mean((2, 3)).square().mean()
