@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 MEMORY = 6
 STATES = 2**MEMORY
+WALK = 56  # splits whose picks, and the state before them, have room in an int64
 SHIFT_TAPS, PICK_TAPS = 0o103, 0o024  # Ungerboeck's h⁰ and h¹; bit i is the tap of delay i
 
 
@@ -43,6 +44,7 @@ class Trellis(nn.Module):
     following: Tensor
     shift: Tensor
     origin: Tensor
+    branch: Tensor
     response: Tensor
 
     def __init__(self, block_bits: int) -> None:
@@ -59,8 +61,11 @@ class Trellis(nn.Module):
         table = torch.stack(following, 1)
         self.register_buffer("following", table, persistent=False)  # (S, 2): the state after each state and pick
         self.register_buffer("shift", 2.0 * shift - 1, persistent=False)  # (S,)
-        # (2, S): the state from which each pick leads into each state.
-        self.register_buffer("origin", table.argsort(0).T.contiguous(), persistent=False)
+        # The state from which each pick leads into each state, (2, S), and which of the four nodes that is, (2 · S,).
+        origin = table.argsort(0).T.contiguous()
+        self.register_buffer("origin", origin, persistent=False)
+        branch = 2 * (origin & 1) + torch.tensor([[0], [1]], device="cpu")
+        self.register_buffer("branch", branch.flatten(), persistent=False)
         self.register_buffer("response", impulse_response(table, shift, block_bits), persistent=False)  # (m, m)
 
     def shifts(self, picks: Tensor) -> Tensor:
@@ -71,56 +76,67 @@ class Trellis(nn.Module):
 
     @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool | Tensor) -> Tensor:
-        search = torch.jit.script(_searched) if torch.onnx.is_in_onnx_export() else _searched  # which keeps its loops
-        tables = self.shift, self.following, self.origin
-        picks: Tensor = search(residual, steps, dither, torch.as_tensor(greedy), *tables)
-        return picks
+        if greedy is True:
+            return self._greedy(residual, steps, dither)
+        # A graph, which may be asked for either, searches greedily by letting none but the best path go on.
+        slack = torch.where(torch.as_tensor(greedy, device=residual.device), 0.0, torch.inf)
+        walk = torch.jit.script(_survivors) if torch.onnx.is_in_onnx_export() else _survivors  # which keeps its loop
+        first, second = steps.permute(1, 2, 0).unbind(1)  # (m, B): the batch last is fastest
+        nodes = torch.stack([first - dither.T, second - dither.T, first + dither.T, second + dither.T], 1)  # (m, 4, B)
+        errors = (residual.T[:, None] - nodes).square().index_select(1, self.branch)  # (m, 2 · S, B)
+        states = torch.arange(STATES, device=residual.device)[:, None]
+        cost = torch.where(states == 0, 0, torch.inf) + torch.zeros_like(residual[:, 0])
+        parts = []
+        left = int(residual.shape[1])  # in a trace a size is a tensor
+        while left:
+            count = min(left, WALK)
+            part = errors[-left:][:count]
+            cost, paths = walk(cost, states + torch.zeros_like(cost, dtype=torch.int64), part, self.origin, slack)
+            parts.append((paths, count))
+            left -= count
+        state = cost.argmin(0, keepdim=True)
+        picks = []
+        for paths, count in reversed(parts):
+            path = paths.gather(0, state)
+            picks.append(path >> torch.arange(count - 1, -1, -1, device=path.device)[:, None] & 1)
+            state = path >> count
+        return torch.cat(picks[::-1]).T
+
+    def _greedy(self, residual: Tensor, steps: Tensor, dither: Tensor) -> Tensor:
+        state = torch.zeros_like(residual[:, 0], dtype=torch.int64)
+        picks = []
+        for left, pair, reach in zip(residual.unbind(1), steps.unbind(1), dither.unbind(1), strict=True):
+            first, second = ((left - self.shift[state] * reach)[:, None] - pair).abs().unbind(1)
+            pick = (second < first).long()
+            picks.append(pick)
+            state = self.following[state, pick]
+        return torch.stack(picks, 1)
 
 
-# TorchScript, as far as exports need it.
+def _survivors(cost: Tensor, paths: Tensor, errors: Tensor, origin: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
+    """The best path into each state, by Viterbi's algorithm; TorchScript too.
 
+    Args:
+        cost: (S, B), of the paths so far.
+        paths: (S, B) int64, the paths so far as binary numbers.
+        errors: (m, 2 · S, B), what each way into each state adds to the cost, that of pick 0 into all states first.
+        origin: (2, S), where these ways come from.
+        slack: How much more than the best a path may cost after each split, and go on.
 
-def _searched(residual: Tensor, steps: Tensor, dither: Tensor, greedy: Tensor, shift: Tensor, following: Tensor,
-              origin: Tensor) -> Tensor:
-    """What `Trellis.nearest` finds, by the tables of a trellis."""
-    if greedy:
-        return _greedy(residual, steps, dither, shift, following)
-    return _viterbi(residual, steps, dither, shift, origin)
-
-
-def _greedy(residual: Tensor, steps: Tensor, dither: Tensor, shift: Tensor, following: Tensor) -> Tensor:
-    state = torch.zeros_like(residual[:, 0], dtype=torch.int64)
-    picks: list[Tensor] = []
-    for i in range(residual.shape[1]):
-        left = residual[:, i] - shift[state] * dither[:, i]
-        errors = (left[:, None] - steps[:, i]).abs()
-        pick = (errors[:, 1] < errors[:, 0]).long()
-        picks.append(pick)
-        state = following[state, pick]
-    return torch.stack(picks, 1)
-
-
-def _viterbi(residual: Tensor, steps: Tensor, dither: Tensor, shift: Tensor, origin: Tensor) -> Tensor:
-    states = origin.shape[1]
-    reach = torch.stack([-dither, dither], 2)[:, :, :, None]
-    errors = (residual[:, :, None, None] - reach - steps[:, :, None]).square().flatten(2)  # (B, m, shift · pick)
-    branch = (shift[origin] > 0).long() * 2  # of the four errors, which one each way into each state takes: (2, S)
-    branch[1] += 1
-    errors = errors.permute(1, 2, 0).index_select(1, branch.flatten())  # (m, 2 · S, B): the batch last is fastest
-    cost = torch.full_like(errors[0, :states], torch.inf)
-    cost[0] = 0
-    ways: list[Tensor] = []
-    for error in errors.unbind(0):
-        costs = cost.index_select(0, origin.flatten()) + error
-        ways.append(costs[states:] < costs[:states])
-        cost = torch.minimum(costs[:states], costs[states:])
-    state = cost.argmin(0)
-    picks: list[Tensor] = []
-    for i in range(len(ways)):
-        pick = ways[len(ways) - 1 - i].gather(0, state[None])[0].long()
-        picks.append(pick)
-        state = origin[pick, state]
-    return torch.stack(picks, 1).flip(1)
+    Returns:
+        Costs above the best, and paths with m picks more.
+    """
+    count = origin.shape[1]
+    origins = origin.flatten()
+    for i in range(errors.shape[0]):
+        costs = cost.index_select(0, origins) + errors[i]
+        better = costs[count:] < costs[:count]
+        cost = torch.minimum(costs[:count], costs[count:])
+        cost = cost - cost.amin(0)
+        cost = cost.masked_fill(cost > slack, torch.inf)
+        ways = 2 * paths.index_select(0, origins)
+        paths = torch.where(better, ways[count:] + 1, ways[:count])
+    return cost, paths
 
 
 def impulse_response(following: Tensor, shift: Tensor, count: int) -> Tensor:

@@ -168,6 +168,27 @@ def test_viterbi_finds_the_best_picks_of_all() -> None:
     assert torch.equal(greedy[:, 0], first.abs().argmin(1))
 
 
+def test_a_trellis_is_searched_greedily_split_by_split() -> None:
+    generator, trellis = torch.Generator().manual_seed(0), Trellis(130)
+    residual, dither = torch.randn(7, 130, generator=generator), torch.rand(7, 130, generator=generator)
+    steps = torch.randn(7, 130, 2, generator=generator)
+    picks = torch.zeros(7, 130, dtype=torch.int64)
+    for i in range(130):
+        shift = trellis.shifts(picks[:, : i + 1])[:, i]
+        picks[:, i] = ((residual[:, i] - shift * dither[:, i])[:, None] - steps[:, i]).abs().argmin(1)
+    for greedy in (True, torch.tensor(True)):  # a graph has a way of its own
+        assert torch.equal(trellis.nearest(residual, steps, dither, greedy), picks)
+
+
+def test_a_long_block_is_searched_as_well_as_a_short_one() -> None:
+    generator, trellis = torch.Generator().manual_seed(0), Trellis(130)
+    dither, noise = (torch.rand(3, 130, generator=generator) for _ in range(2))
+    steps = torch.stack([dither - 3, dither + 3], 2)  # so far apart that noise leaves no doubt
+    picks = torch.randint(2, (3, 130), generator=generator)
+    residual = steps.gather(2, picks[..., None])[..., 0] + trellis.shifts(picks) * dither + 0.1 * noise
+    assert torch.equal(trellis.nearest(residual, steps, dither, greedy=False), picks)
+
+
 def test_the_trellis_shifts_are_those_of_walking_through_its_states() -> None:
     trellis = Trellis(72)
     picks = torch.randint(2, (500, 72), generator=torch.Generator().manual_seed(0))
