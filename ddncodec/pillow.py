@@ -5,8 +5,8 @@
     image = Image.open("face.ddn")
     image.save("again.ddn", max_bytes=60)
 
-An image is opened without decoding it. Decoding takes the exported decoder where there is one and onnxruntime is
-installed, and else torch.
+An image is opened without decoding it. Loading takes the exported decoder where there is one and onnxruntime is
+installed, and else torch; saving likewise the exported encoder.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import IO, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ddncodec import container, zoo
+from ddncodec.coding import StreamCoder
 from ddncodec.decoding import StreamDecoder
 from ddncodec.errors import DdnError, UnknownWeights
-from ddncodec.exported import exported
+from ddncodec.exported import exported, exported_coder
 from ddncodec.images import fit, picture_of
 from ddncodec.weights import WeightsInfo
 
@@ -154,16 +155,17 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """Write an image; `save`'s options are those of `ddncodec.encode`, `comment` and `keep_icc`."""
-    from ddncodec.api import codecs_of
     from ddncodec.encoding import Encoded, Request, encode_pictures
 
     options: dict[str, Any] = image.encoderinfo
     request = Request(options.get("levels"), options.get("effort"), options.get("max_bytes"), options.get("psnr"),
                       options.get("comment"))
     try:
-        codecs = codecs_of(options.get("model", zoo.DEFAULT))
+        model = options.get("model", zoo.DEFAULT)
+        infos = zoo.unconditional() if model == zoo.AUTO else [
+            zoo.find(one) for one in ([model] if isinstance(model, str | PathLike) else model)]
         picture = picture_of(image, keep_icc=options.get("keep_icc", False))
-        (result,) = encode_pictures(codecs, [picture], request)
+        (result,) = encode_pictures([_coder(info) for info in infos], [picture], request)
     except DdnError as error:
         raise OSError(str(error)) from error
     if not isinstance(result, Encoded):
@@ -180,8 +182,16 @@ def _known(weights_id: bytes) -> WeightsInfo | None:
 
 @lru_cache(maxsize=8)
 def _decoder(info: WeightsInfo) -> StreamDecoder:
-    if decoder := exported(info):
-        return decoder
+    return exported(info) or _codec(info)
+
+
+@lru_cache(maxsize=8)
+def _coder(info: WeightsInfo) -> StreamCoder:
+    return exported_coder(info) or _codec(info)
+
+
+@lru_cache(maxsize=8)
+def _codec(info: WeightsInfo) -> StreamCoder:
     from ddncodec.codec import load_weights
 
     return load_weights(info)

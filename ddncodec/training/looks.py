@@ -48,8 +48,7 @@ VALIDATION_BATCH = 64
 PICTURED = 8  # validation images in the preview
 SHORTER = 0.4  # the share of a batch that is of shorter streams
 LENGTHS = (1, 2, 6)  # what of the levels is validated: all, a half, a sixth; 144, 72 and 24 bytes of 1,152 bits
-MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that a natural look may be
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the training in a look: the largest that loses no more
+MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that the best natural look may be
 COARSE = 16  # spectra are compared from so small a share of the sampling rate on: of what is coarser the picks speak
 PARTS = ("refiner.", "average.", "discriminator.", "optimizer.", "rival.")
 
@@ -304,50 +303,39 @@ class LookTrainer:
     def validate(self) -> dict[str, Any]:
         """Measure the moving average on the validation images, by length of the stream; keep it if it is the best.
 
-        Of `faithful`, the best has the highest PSNR of whole streams. A `natural` look is the moving average as far as
-        that is at most MOST_LOST dB below the weights' own refiner, and else a blend of the weights of both
-        (Wang et al., ESRGAN, 2018); the best has the smallest sum of sliced distances.
+        Of `faithful`, the best has the highest PSNR of whole streams. Of `natural`, it has the smallest sum of sliced
+        distances, among those at most MOST_LOST dB below the weights' own refiner.
 
         Returns:
-            share (of the moving average in what is measured), psnr (mean, dB), distance (sliced), bands (shares of the
-            originals' power), means (of decoded less original channels, in 8-bit steps): but for the first a list by
-            length each.
+            psnr (mean, dB), distance (sliced), bands (shares of the originals' power), means (of decoded less original
+            channels, in 8-bit steps): a list by length each.
         """
-        originals, pictures = self._validation
+        originals = self._validation[0]
         pixels = to_pixels(originals)
-        least = -math.inf if self.config.look == FAITHFUL else self._faithful_psnr - MOST_LOST
-        for share in SHARES:
-            look = self._blended(share)
-            if mean_psnr(pixels, self._drawn(look, pictures[0])) >= least:
-                break
-        measured: dict[str, Any] = {"share": share, "psnr": [], "distance": [], "bands": [], "means": []}
-        for rough in pictures:
-            decoded = to_tensor(self._drawn(look, rough))
+        measured: dict[str, Any] = {"psnr": [], "distance": [], "bands": [], "means": []}
+        for rough in self._validation[1]:
+            decoded = to_tensor(self._drawn(self.average, rough))
             measured["psnr"].append(mean_psnr(pixels, to_pixels(decoded)))
             measured["distance"].append(sliced_distance(decoded, originals))
             measured["bands"].append(band_ratios(decoded, originals))
             measured["means"].append((127.5 * (decoded - originals).mean((0, 2, 3))).tolist())
-        score = measured["psnr"][0] if self.config.look == FAITHFUL else -sum(measured["distance"])
+        if self.config.look == FAITHFUL:
+            score = measured["psnr"][0]
+        else:
+            near = measured["psnr"][0] >= self._faithful_psnr - MOST_LOST
+            score = -sum(measured["distance"]) if near else -math.inf
         if score > self.best:
             self.best = score
-            self._save_best(look)
+            self._save_best()
         return measured
 
-    def _blended(self, share: float) -> Refiner:
-        """A refiner whose weights are this share of the moving average's, and else those that all began with."""
-        look, own = deepcopy(self.average), self.network.refiner
-        assert own is not None
-        for blended, begun in zip(look.parameters(), own.parameters(), strict=True):
-            blended.copy_(begun.lerp(blended, share))
-        return look
-
-    def _save_best(self, look: Refiner) -> None:
+    def _save_best(self) -> None:
         if self.config.look == FAITHFUL:
             network = deepcopy(self.network).cpu()
-            network.refiner = look.cpu()
+            network.refiner = deepcopy(self.average).cpu()
             save_network(self.folder / "best.safetensors", network, self.folder.resolve().name)
             return
-        tensors = {name: tensor.cpu().half().contiguous().numpy() for name, tensor in look.state_dict().items()}
+        tensors = {name: tensor.cpu().half().contiguous().numpy() for name, tensor in self.average.state_dict().items()}
         save_look(self.folder / f"best.{self.config.look}.safetensors", self.config.look, tensors, self.info)
 
     def _validation_set(self) -> tuple[Tensor, list[Tensor]]:
