@@ -7,15 +7,16 @@ belongs to, in hexadecimal. Needs no torch; what a file says is not trusted.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddncodec.errors import BadCheckpoint, DdnError, UnknownWeights
 from ddncodec.files import atomic_write, open_input
-from ddncodec.weights import Place, WeightsInfo, tensor_places
+from ddncodec.weights import MAX_HEADER, Place, WeightsInfo, tensor_places
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,8 +48,8 @@ def looks_of(info: WeightsInfo) -> list[str]:
     found = [FAITHFUL]
     for name in beside:
         try:
-            with _opened(info, name):
-                found.append(name)
+            _require_look(info, name)
+            found.append(name)
         except DdnError:  # a prior, or a look of other weights
             continue
     return found
@@ -64,13 +65,14 @@ def load_look(info: WeightsInfo, name: str) -> Look:
     if not _NAME.fullmatch(name) or not look_path(info, name).is_file():
         raise UnknownWeights(f"{info.name} has no look {name!r}; it has {', '.join(looks_of(info))}")
     import numpy as np
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
 
     path = look_path(info, name)
+    _require_look(info, name)
     places = {key.removeprefix(REFINER): place for key, place in tensor_places(info.path).items()
               if key.startswith(REFINER)}
     try:
-        with _opened(info, name) as file:
+        with safe_open(path, "numpy") as file:
             shapes = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             if shapes != {key: place.shape for key, place in places.items() if place.kind == "F16"}:
                 raise BadCheckpoint(f"its tensors are not those of {info.name}'s refiner", path)
@@ -91,20 +93,17 @@ def save_look(path: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float1
         file.write(save(dict(tensors), {"format": FORMAT, "look": name, "weights": info.id.hex()}))
 
 
-def _opened(info: WeightsInfo, name: str) -> Any:
-    """The file of a look, whose metadata are right. Raises InputMissing, BadCheckpoint, UnknownWeights."""
-    from safetensors import SafetensorError, safe_open
-
+def _require_look(info: WeightsInfo, name: str) -> None:
+    """Check what a look's file says of itself. Raises InputMissing, BadCheckpoint, UnknownWeights."""
     path = look_path(info, name)
-    open_input(path).close()
-    try:
-        file: Any = safe_open(path, "numpy")
-        metadata = file.metadata() or {}
-    except (SafetensorError, ValueError, OSError) as error:
-        raise BadCheckpoint(str(error), path) from None
-    if metadata.get("format") != FORMAT or metadata.get("look") != name:
+    with open_input(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            metadata = json.loads(file.read(size if size <= MAX_HEADER else 0))["__metadata__"]
+            marks = metadata["format"], metadata["look"], metadata["weights"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BadCheckpoint("not a look", path) from None
+    if marks[:2] != (FORMAT, name):
         raise BadCheckpoint(f"not a look named {name}", path)
-    if metadata.get("weights") not in [known.hex() for known in info.ids]:
-        raise UnknownWeights(f"it is a look of the weights {metadata.get('weights')}, not of {info.name}, "
-                             f"{info.id.hex()}", path)
-    return file
+    if marks[2] not in [known.hex() for known in info.ids]:
+        raise UnknownWeights(f"it is a look of the weights {marks[2]}, not of {info.name}, {info.id.hex()}", path)

