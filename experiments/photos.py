@@ -87,9 +87,7 @@ def main(
 ) -> None:
     """Fetch the photographs and cut crops of them; see the module."""
     with shown(True) as progress:
-        photographs = fetch(manifest, out / "packages", progress)
-        pictures = {photograph: photograph.read(out / "packages")
-                    for photograph in each(photographs, "reading photographs", progress)}
+        pictures = read_all(manifest, out / "packages", progress)
         held_out = {photograph: pixels for photograph, pixels in pictures.items() if photograph.held_out}
         train = {photograph: pixels for photograph, pixels in pictures.items() if not photograph.held_out}
         refuse_alike(train, held_out)
@@ -108,6 +106,12 @@ def main(
         write(nearly_flat, out / "flat")
     typer.echo(f"{out}: {crops:,} crops of {len(train)} photographs and {faces:,} faces to train on; "
                f"{pictured} crops and {len(nearly_flat)} flat ones of {len(held_out)} others")
+
+
+def read_all(manifest: Path, folder: Path, progress: Progress = SILENT) -> dict[Photograph, Pixels]:
+    """The photographs of a manifest, whose packages are unpacked into a folder. Raises DataMissing."""
+    photographs = fetch(manifest, folder, progress)
+    return {photograph: photograph.read(folder) for photograph in each(photographs, "reading photographs", progress)}
 
 
 def fetch(manifest: Path, folder: Path, progress: Progress = SILENT) -> list[Photograph]:

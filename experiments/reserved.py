@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from photos import crops_of, fetch, write
+from photos import crops_of, read_all, write
 
 from ddncodec.errors import DdnError
-from ddncodec.progress import each
 from ddncodec_cli.progress import shown
 
 MANIFEST = Path(__file__).with_name("reserved.toml")
@@ -31,9 +30,7 @@ def main(
 ) -> None:
     """Fetch the photographs and cut crops of them; see the module."""
     with shown(True) as progress:
-        photographs = fetch(manifest, out / "packages", progress)
-        pictures = {photograph: photograph.read(out / "packages")
-                    for photograph in each(photographs, "reading photographs", progress)}
+        pictures = read_all(manifest, out / "packages", progress)
         write(crops_of(pictures, pictured, "reserved", progress), out / "held-out")
         nearly_flat = crops_of(pictures, flat, "reserved flat", progress, only_flat=True)
         write(nearly_flat, out / "flat")
