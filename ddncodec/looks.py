@@ -7,7 +7,6 @@ belongs to, in hexadecimal. Needs no torch; what a file says is not trusted.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ddncodec.errors import BadCheckpoint, DdnError, UnknownWeights
 from ddncodec.files import atomic_write, open_input
-from ddncodec.weights import MAX_HEADER, Place, WeightsInfo, tensor_places
+from ddncodec.weights import Place, WeightsInfo, read_header, tensor_places
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,13 +96,9 @@ def _require_look(info: WeightsInfo, name: str) -> None:
     """Check what a look's file says of itself. Raises InputMissing, BadCheckpoint, UnknownWeights."""
     path = look_path(info, name)
     with open_input(path) as file:
-        size = int.from_bytes(file.read(8), "little")
-        try:
-            metadata = json.loads(file.read(size if size <= MAX_HEADER else 0))["__metadata__"]
-            marks = metadata["format"], metadata["look"], metadata["weights"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise BadCheckpoint("not a look", path) from None
-    if marks[:2] != (FORMAT, name):
+        metadata = read_header(file, path).metadata
+    if (metadata.get("format"), metadata.get("look")) != (FORMAT, name):
         raise BadCheckpoint(f"not a look named {name}", path)
-    if marks[2] not in [known.hex() for known in info.ids]:
-        raise UnknownWeights(f"it is a look of the weights {marks[2]}, not of {info.name}, {info.id.hex()}", path)
+    weights = metadata.get("weights")
+    if weights not in [known.hex() for known in info.ids]:
+        raise UnknownWeights(f"it is a look of the weights {weights}, not of {info.name}, {info.id.hex()}", path)

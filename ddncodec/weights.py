@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ddncodec import bare
 from ddncodec.container import Stream
@@ -97,16 +97,9 @@ def read_info(path: Path) -> WeightsInfo:
     BadCheckpoint, also where the file states another id.
     """
     with open_input(path) as file:
-        size = int.from_bytes(file.read(8), "little")
-        if not 2 <= size <= MAX_HEADER:
-            raise BadCheckpoint("not a safetensors file", path)
-        try:
-            header = json.loads(file.read(size))
-            metadata = header.pop("__metadata__")
-            marks = metadata["format"], metadata["name"], metadata["config"], metadata.get("earlier", "{}")
-            stated = metadata.get("id")  # not in the oldest files
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise BadCheckpoint("not a checkpoint of ddncodec", path) from None
+        header = read_header(file, path)
+        metadata = header.metadata
+        marks = [metadata.get("format"), metadata.get("name"), metadata.get("config"), metadata.get("earlier", "{}")]
         if marks[0] != FORMAT or not all(isinstance(mark, str) for mark in marks):
             raise BadCheckpoint("not a checkpoint of ddncodec", path)
         try:
@@ -114,10 +107,34 @@ def read_info(path: Path) -> WeightsInfo:
             earlier = _earlier_from_json(marks[3])
         except BadCheckpoint as error:
             raise error.of(path) from None
-        weights_id = _id(config, header, iter(lambda: file.read(2**20), b""))
-    if stated not in (None, weights_id.hex()):
+        weights_id = _id(config, header.tensors, iter(lambda: file.read(2**20), b""))
+    if metadata.get("id", weights_id.hex()) != weights_id.hex():  # the oldest files state none
         raise BadCheckpoint("damaged: its content is not what its id stands for", path)
     return WeightsInfo(path, marks[1], config, weights_id, earlier)
+
+
+class Header(NamedTuple):
+    """What a safetensors file says of itself, which is not trusted.
+
+    tensors: type, shape and place of each, by name. metadata: what else it says. size: bytes before the first tensor's.
+    """
+
+    tensors: dict[str, Any]
+    metadata: dict[str, Any]
+    size: int
+
+
+def read_header(file: BinaryIO, path: Path) -> Header:
+    """The header of a safetensors file, up to which it is read. Raises BadCheckpoint."""
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        tensors = json.loads(file.read(length) if length <= MAX_HEADER else "")
+        header = Header(tensors, tensors.pop("__metadata__", {}), 8 + length)
+        if not isinstance(header.metadata, dict):
+            raise TypeError
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise BadCheckpoint("not a safetensors file", path) from None
+    return header
 
 
 def _id(config: GeneratorConfig, header: dict[str, Any], content: Iterable[bytes]) -> bytes:
@@ -162,11 +179,10 @@ class Place(NamedTuple):
 def tensor_places(path: Path) -> dict[str, Place]:
     """Where the tensors of a weights file are, by name; the file is one that `load_network` takes."""
     with open_input(path) as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    return {name: Place(entry["dtype"], entry["shape"], 8 + size + entry["data_offsets"][0],
+        header = read_header(file, path)
+    return {name: Place(entry["dtype"], entry["shape"], header.size + entry["data_offsets"][0],
                         entry["data_offsets"][1] - entry["data_offsets"][0])
-            for name, entry in header.items() if entry.get("dtype") in ("F16", "F32", "I8")}
+            for name, entry in header.tensors.items() if entry["dtype"] in ("F16", "F32", "I8")}
 
 
 def save_network(path: Path, network: Generator, name: str, *, eight_bits: bool = False, earlier: Sequence[Earlier] = ()

@@ -171,6 +171,16 @@ def test_each_model_that_files_can_be_made_with_ships_with_its_decoder(info: Wei
     assert deviation(decoder.decode_batch(some), load_model(info.path, "cpu").decode_batch(some)) <= 1
 
 
+@pytest.mark.parametrize("info", [info for info in zoo.unconditional() if isinstance(info.config, PrincipalConfig)],
+                         ids=lambda info: info.name)
+def test_each_principal_model_ships_with_its_encoder(info: WeightsInfo) -> None:
+    coder, codec = exported_coder(info), load_model(info.path, "cpu")
+    assert coder is not None
+    images = pictures(codec.resolution)
+    for effort in (1, 2):
+        assert same(coder.encode_batch(images, effort=effort), codec.encode_batch(images, effort=effort)) >= 0.8
+
+
 def test_a_decoder_of_other_weights_is_not_taken_and_a_damaged_one_is_refused(graph: Path, tmp_path: Path) -> None:
     weights = graph.with_suffix(".safetensors")
     info = read_info(Path(shutil.copy(weights, tmp_path / weights.name)))

@@ -148,7 +148,7 @@ def resaved(change: Callable[[Tensors], object], name: str = "natural") -> Calla
 
 @pytest.mark.parametrize(("damage", "error", "told"), [
     (truncated, BadCheckpoint, "deserializing"),
-    (emptied, BadCheckpoint, "not a look"),
+    (emptied, BadCheckpoint, "not a safetensors file"),
     (a_prior, BadCheckpoint, "not a look"),
     (of_other_weights, UnknownWeights, "it is a look of the weights"),
     (resaved(lambda tensors: None, "vivid"), BadCheckpoint, "not a look named natural"),
