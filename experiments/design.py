@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from markers import filled, table
 from photographs import psnr_of_mean_error
@@ -24,12 +23,11 @@ from photos import PHOTOS, SIDE
 
 from ddncodec.codec import Codec, load_weights
 from ddncodec.data.packed import Packed, pack
-from ddncodec.files import atomic_write, locked
+from ddncodec.files import atomic_write
 from ddncodec.images import Pixels, fit
 from ddncodec.pixels import to_pixels
-from ddncodec.training.distributed import World
 from ddncodec.training.recipe import Recipe, read
-from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
+from ddncodec.training.trainer import train_once
 from ddncodec.zoo import find
 from ddncodec_cli.progress import shown
 
@@ -114,15 +112,9 @@ def seen(codec: Codec, images: Pixels) -> Pixels:
 
 
 def trained(recipe: Recipe, runs: Path) -> Path:
-    """The best weights of a recipe's training; it is done, or gone on with, unless it is over."""
-    folder = runs / hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:8]
-    with locked(folder), shown(True) as progress:
-        world = World(torch.device("cpu"))
-        trainer = (Trainer.resume(folder, world, progress=progress) if (folder / STATE_FILE).exists() else
-                   Trainer.create(folder, recipe, world, progress))
-        for _ in trainer.run():
-            pass
-    return folder / BEST_FILE
+    """The best weights of a recipe's training, in a folder named after its hash."""
+    with shown(True) as progress:
+        return train_once(recipe, runs / hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:8], progress)
 
 
 if __name__ == "__main__":

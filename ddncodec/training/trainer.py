@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ddncodec import zoo
 from ddncodec.data import Faces, Packed, Source, pack
 from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite, reason
-from ddncodec.files import atomic_write
+from ddncodec.files import atomic_write, locked
 from ddncodec.images import Pixels
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.network.base import Generator, Loss
@@ -313,6 +313,13 @@ class Trainer:
         """Stop all processes after the step under way, with the state saved; safe to call from a signal handler."""
         self._stop = True
 
+    @property
+    def over(self) -> bool:
+        """Whether all steps of the run were taken."""
+        refined = not self.config.refiner_steps or (
+            self.refining_since is not None and self.step >= self.refining_since + self.config.refiner_steps)
+        return self.step >= self.config.steps and refined
+
     def run(self) -> Iterator[Step]:
         """Train to the end, or until asked to stop; the state is saved then.
 
@@ -500,6 +507,31 @@ class Trainer:
                  "scaler": self.scaler.state_dict(),
                  "packed": self.source.file.name if isinstance(self.source, Packed) else None}
         save_state(self.folder / STATE_FILE, tensors, facts)
+
+
+def train_once(recipe: Recipe, folder: Path, progress: Progress = SILENT) -> Path:
+    """Train by a recipe on the CPU, in a folder of its own: a run that was stopped goes on, one that is over is left.
+
+    Args:
+        recipe: The same one whenever it is the same folder.
+        folder: Made where it is not there.
+        progress: Is told of the run.
+
+    Returns:
+        The best weights.
+
+    Raises:
+        OutputExists: Another process trains in the folder.
+        DdnError: As `Trainer` does.
+    """
+    with locked(folder):
+        world = World(torch.device("cpu"))
+        trainer = (Trainer.resume(folder, world, progress=progress) if (folder / STATE_FILE).exists() else
+                   Trainer.create(folder, recipe, world, progress))
+        if not trainer.over:
+            for _ in trainer.run():
+                pass
+    return folder / BEST_FILE
 
 
 def _require_work(recipe: Recipe) -> None:

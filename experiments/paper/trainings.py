@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from ddncodec import zoo
-from ddncodec.files import locked
 from ddncodec.network.base import Generator
 from ddncodec.network.paper.config import CHAIN_DROPOUT, SingleShotConfig, Stage
 from ddncodec.training.config import TrainConfig
-from ddncodec.training.distributed import World
 from ddncodec.training.recipe import Recipe
-from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
+from ddncodec.training.trainer import train_once
 from ddncodec.weights import load_network
 from ddncodec_cli.progress import shown
 
@@ -56,17 +54,11 @@ def recipe(k: int, levels: int, data: Path, steps: int, cache: Path, *, learning
 
 
 def trained(recipe: Recipe, runs: Path) -> Generator:
-    """The best weights of a recipe's training in a folder of `runs`; it is done, or gone on with, unless it is over."""
+    """The network of a recipe's training in a folder of `runs`."""
     digest = hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:8]
-    folder = runs / f"k{recipe.network.k}-l{recipe.network.levels}-{digest}"
-    with locked(folder), shown(True) as progress:
-        world = World(torch.device("cpu"))
-        trainer = (Trainer.resume(folder, world, progress=progress) if (folder / STATE_FILE).exists() else
-                   Trainer.create(folder, recipe, world, progress))
-        if trainer.step < trainer.config.steps:
-            for _ in trainer.run():
-                pass
-    return load_network(zoo.find(folder / BEST_FILE))
+    with shown(True) as progress:
+        weights = train_once(recipe, runs / f"k{recipe.network.k}-l{recipe.network.levels}-{digest}", progress)
+    return load_network(zoo.find(weights))
 
 
 def encoded(network: Generator, images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ddncodec.training.config import TrainConfig
 from ddncodec.training.distributed import World
 from ddncodec.training.estimate import estimate
 from ddncodec.training.recipe import Recipe
-from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer
+from ddncodec.training.trainer import BEST_FILE, STATE_FILE, Trainer, train_once
 from ddncodec.training.watch import BOARD_FOLDER, LOG_FILE, PREVIEW_FILE
 from ddncodec.weights import load_network, read_info
 
@@ -74,6 +74,23 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(
         assert torch.equal(tensor, actual[name]), name
     facts = [load_state(tmp_path / name / STATE_FILE)[1] for name in ("unbroken", "broken")]
     assert facts[0] == facts[1]
+
+
+def test_what_is_trained_once_goes_on_where_it_stopped_and_is_left_where_it_is_over(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    recipe = Recipe(PLANES, config)
+    begun = Trainer.create(tmp_path / "mine", recipe, CPU)
+    for progress in begun.run():
+        if progress.step == 5:
+            begun.request_stop()
+    assert not begun.over
+    best = train_once(recipe, tmp_path / "mine")
+    trained = Trainer.resume(tmp_path / "mine", CPU)
+    assert (best, trained.step, trained.over) == (tmp_path / "mine" / BEST_FILE, config.steps, True)
+    before = {path: path.stat().st_mtime_ns for path in best.parent.iterdir()}
+    train_once(recipe, tmp_path / "mine")
+    assert {path: path.stat().st_mtime_ns for path in best.parent.iterdir()} == before
 
 
 def test_a_run_leaves_its_best_weights_a_log_and_a_preview(config: TrainConfig, world: World, tmp_path: Path) -> None:
