@@ -29,9 +29,10 @@ _NAME = re.compile("[a-z][a-z0-9-]{0,31}")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """A refiner's tensors, float16, by their names in it. places: where the weights file has its own."""
+    """A refiner's tensors, float16, by their names in it. path: their file. places: where the weights have theirs."""
 
     name: str
+    path: Path
     tensors: Mapping[str, npt.NDArray[np.float16]]
     places: Mapping[str, Place]
 
@@ -81,7 +82,7 @@ def load_look(info: WeightsInfo, name: str) -> Look:
     for key, values in tensors.items():
         if values.dtype != np.float16 or not np.isfinite(values).all():
             raise BadCheckpoint(f"{key} holds other values than finite numbers in half precision", path)
-    return Look(name, tensors, places)
+    return Look(name, path, tensors, places)
 
 
 def save_look(path: Path, name: str, tensors: Mapping[str, npt.NDArray[np.float16]], info: WeightsInfo) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import ceil
 from os import PathLike
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -24,7 +24,11 @@ from ddncodec.decoding import StreamDecoder
 from ddncodec.errors import DdnError, UnknownWeights
 from ddncodec.exported import exported, exported_coder
 from ddncodec.images import fit, picture_of
+from ddncodec.looks import FAITHFUL
 from ddncodec.weights import WeightsInfo
+
+if TYPE_CHECKING:
+    from ddncodec.codec import Codec
 
 FORMAT = "DDN"
 MIME_TYPE = "image/x-ddn"
@@ -60,6 +64,7 @@ class DdnImageFile(ImageFile.ImageFile):
             raise UnidentifiedImageError(str(error)) from error
         self._bytes = len(data)
         self._levels: int | None = None  # all
+        self._look = FAITHFUL
         self._decoded = False
         stream = self._found.stream
         self._size = stream.width, stream.height
@@ -71,15 +76,16 @@ class DdnImageFile(ImageFile.ImageFile):
         if stream.comment is not None:
             self.info["comment"] = stream.comment
 
-    def draft(self, mode: str | None, size: tuple[int, int] | None, levels: int | None = None
+    def draft(self, mode: str | None, size: tuple[int, int] | None, levels: int | None = None, look: str | None = None
               ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Have the image loaded smaller, or coarser, which must be said before it is loaded; as Pillow's draft.
+        """Have the image loaded smaller, coarser or with another look, said before it is loaded; as Pillow's draft.
 
         Args:
             mode: Has no effect: the image is RGB.
             size: (width, height) that it is wanted at. It will be at least as large as that in both, of its aspect
                 ratio, and no larger than the original.
             levels: Decode the first so many alone, 1 or more; None: all.
+            look: Draw with this look of the model; None: `faithful`. Loading raises OSError where it has no such look.
 
         Returns:
             The mode, and the box (0, 0, width, height) of the image; None where nothing is left to change.
@@ -91,7 +97,7 @@ class DdnImageFile(ImageFile.ImageFile):
             raise ValueError(f"size and levels must be above 0, not {size} and {levels}")
         if self._decoded:
             return None
-        self._levels = levels or self._levels
+        self._levels, self._look = levels or self._levels, look or self._look
         if size:
             width, height = self.size
             scale = min(1, max(size[0] / width, size[1] / height))
@@ -104,7 +110,7 @@ class DdnImageFile(ImageFile.ImageFile):
             self._require_whole()
             stream = self._found.stream
             try:
-                decoder = _decoder(_known(stream.weights_id) or zoo.find_id(stream.weights_id))
+                decoder = _decoder(_known(stream.weights_id) or zoo.find_id(stream.weights_id), self._look)
                 (pixels,) = decoder.decode_streams([stream], self._levels)
             except DdnError as error:
                 raise OSError(str(error)) from error
@@ -181,8 +187,8 @@ def _known(weights_id: bytes) -> WeightsInfo | None:
 
 
 @lru_cache(maxsize=8)
-def _decoder(info: WeightsInfo) -> StreamDecoder:
-    return exported(info) or _codec(info)
+def _decoder(info: WeightsInfo, look: str) -> StreamDecoder:
+    return exported(info, look=look) or _codec(info).with_look(look)
 
 
 @lru_cache(maxsize=8)
@@ -191,7 +197,7 @@ def _coder(info: WeightsInfo) -> StreamCoder:
 
 
 @lru_cache(maxsize=8)
-def _codec(info: WeightsInfo) -> StreamCoder:
+def _codec(info: WeightsInfo) -> Codec:
     from ddncodec.codec import load_weights
 
     return load_weights(info)

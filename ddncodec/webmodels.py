@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ddncodec.errors import OutputFailed, UnknownWeights
-from ddncodec.exported import DECODER
+from ddncodec.exported import DECODER, IN_PLACE
 from ddncodec.files import atomic_write
-from ddncodec.weights import WeightsInfo
+from ddncodec.looks import FAITHFUL, Look, load_look, looks_of
+from ddncodec.weights import WeightsInfo, tensor_places
 
 FORMAT = "ddncodec-models-1"
 INDEX = "models.json"
@@ -47,6 +48,13 @@ def web_models(infos: Sequence[WeightsInfo]) -> WebModels:
             entry[role] = {"url": url, "bytes": path.stat().st_size}
             files[url] = path
         entry["weights"]["path"] = info.path.name
+        entry["looks"] = []
+        for look in _looks(info):
+            url = f"{info.id.hex()}/{look.path.name}"
+            places = [(place.offset, look.places[name].offset, place.length)
+                      for name, place in tensor_places(look.path).items()]
+            entry["looks"].append({"name": look.name, "url": url, "bytes": look.path.stat().st_size, "places": places})
+            files[url] = look.path
         entries.append(entry)
     return WebModels({"format": FORMAT, "models": entries}, files)
 
@@ -78,6 +86,13 @@ def copy_models(infos: Sequence[WeightsInfo], folder: Path, overwrite: bool = Fa
         with atomic_write(target, overwrite=overwrite) as file:
             file.write(content)
     return folder / INDEX
+
+
+def _looks(info: WeightsInfo) -> list[Look]:
+    """The looks besides `faithful`, where the exported decoder takes any."""
+    if IN_PLACE.encode() not in _graph(info).read_bytes():
+        return []
+    return [load_look(info, name) for name in looks_of(info) if name != FAITHFUL]
 
 
 def _graph(info: WeightsInfo) -> Path:

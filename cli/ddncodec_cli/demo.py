@@ -100,8 +100,8 @@ def _alone(files: Files) -> bytes:
     """The page with all files in it, as data URLs: a page that is opened from disk may fetch nothing else."""
     index = json.loads(files["models/models.json"])
     for model in index["models"]:
-        for role in ("graph", "weights"):
-            model[role]["url"] = _data(model[role]["url"], files[f"models/{model[role]['url']}"])
+        for file in (model["graph"], model["weights"], *model["looks"]):
+            file["url"] = _data(file["url"], files[f"models/{file['url']}"])
     whole = files | {"models/models.json": json.dumps(index).encode()} | {
         name: re.sub(rb'(?<=from ")\./', b"ddncodec/", content)  # a data URL has no folder that others could lie in
         for name, content in files.items() if name.startswith("ddncodec/")}

@@ -2,7 +2,7 @@
  * <ddn-img src="face.ddn" alt="A face">: an image element for .ddn files and bare streams.
  *
  * Attributes: src, or data-ddn and model (the text of a bare stream, and whose it is); models (the address of the index),
- * alt, width, height, levels, and sharpen (draw fewer levels first). What is inside it stands in its place where there is
+ * look, alt, width, height, levels, and sharpen (draw fewer levels first). What is inside it stands in its place where there is
  * no picture; a child with slot="picture" lies over the picture. Events: progress (drawn, and there is more), load, error.
  */
 
@@ -21,7 +21,7 @@ const STYLE = `
 const Base = globalThis.HTMLElement ?? class {}; // where there are no elements, as in Node, to import it does no harm
 
 export class DdnImage extends Base {
-  static observedAttributes = ["src", "data-ddn", "model", "models", "alt", "width", "height", "levels"];
+  static observedAttributes = ["src", "data-ddn", "model", "models", "look", "alt", "width", "height", "levels"];
 
   #internals = this.attachInternals();
   #canvas = document.createElement("canvas");
@@ -155,7 +155,8 @@ export class DdnImage extends Base {
    * @param {{ signal: AbortSignal, model?: string, partial?: boolean }} options
    */
   async #draw(data, { signal, model, partial = false }) {
-    const picture = await open(data, { model, partial, models: this.getAttribute("models") ?? undefined });
+    const [models, look] = ["models", "look"].map((name) => this.getAttribute(name) ?? undefined);
+    const picture = await open(data, { model, partial, models, look });
     const wanted = Number(this.getAttribute("levels") ?? picture.levels);
     const levels = Math.min(Math.max(Math.trunc(wanted) || 1, 1), picture.levels);
     const first = this.hasAttribute("sharpen") && !partial && this.#canvas.hidden && !isStill() ? STEPS : [];

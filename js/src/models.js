@@ -3,11 +3,18 @@
 import { DdnError } from "./errors.js";
 
 const FORMAT = "ddncodec-models-1";
+const FAITHFUL = "faithful"; // the look of the weights' own refiner
 const BATCH = 16; // latents that one run decodes; between two runs the page may draw
 
 /**
  * A file of a model.
  * @typedef {{ url: string, bytes: number }} ModelFile
+ */
+
+/**
+ * A refiner in the place of the weights' own.
+ * @typedef {ModelFile & { name: string, places: [number, number, number][] }} LookFile
+ *   `places`: for each of its tensors where it is in the file, where in the weights it goes, and how many bytes it has
  */
 
 /**
@@ -21,6 +28,7 @@ const BATCH = 16; // latents that one run decodes; between two runs the page may
  * @property {number} resolution
  * @property {ModelFile} graph The network as ONNX
  * @property {ModelFile & { path: string }} weights Which the graph reads, by that name
+ * @property {LookFile[]} [looks] What it draws with besides `faithful`, its own refiner
  */
 
 /** @typedef {import("./latent.js").Latent} Latent */
@@ -87,26 +95,47 @@ export class Model {
   /** @type {{ latent: Latent, signal?: AbortSignal, resolve: (pixels: Uint8Array) => void, reject: (reason: unknown) => void }[]} */
   #waiting = [];
   #busy = false;
+  /** @type {Map<string, Model>} */
+  #withLooks = new Map();
 
-  #files;
+  #entry;
+  #url;
+  #look;
 
   /**
    * @param {ModelEntry} entry
    * @param {URL} url Of the index
+   * @param {LookFile} [look]
    */
-  constructor(entry, url) {
+  constructor(entry, url, look) {
+    this.#entry = entry;
+    this.#url = url;
+    this.#look = look;
     this.name = entry.name;
     this.id = entry.id;
     this.earlier = entry.earlier;
     this.k = entry.k;
     this.levels = entry.levels;
     this.resolution = entry.resolution;
-    this.bytes = entry.graph.bytes + entry.weights.bytes; // of all that is fetched
-    this.#files = {
-      graph: new URL(entry.graph.url, url),
-      weights: new URL(entry.weights.url, url),
-      path: entry.weights.path,
-    };
+    this.looks = [FAITHFUL, ...(entry.looks ?? []).map(({ name }) => name)];
+    this.bytes = entry.graph.bytes + entry.weights.bytes + (look?.bytes ?? 0); // of all that is fetched
+  }
+
+  /**
+   * The same network with another look.
+   * @param {string} name One of `looks`
+   * @returns {Model}
+   * @throws {DdnError} UnknownWeights where it has none of this name
+   */
+  withLook(name) {
+    if (name === (this.#look?.name ?? FAITHFUL)) return this;
+    const look = this.#entry.looks?.find((one) => one.name === name);
+    if (!look && name !== FAITHFUL) {
+      throw new DdnError("UnknownWeights", `${this.name} has no look ${name}; it has ${this.looks.join(", ")}`);
+    }
+    const known = this.#withLooks.get(name) ?? new Model(this.#entry, this.#url, look);
+    this.#withLooks.set(name, known);
+    return known;
   }
 
   /**
@@ -160,16 +189,17 @@ export class Model {
   }
 
   async #load() {
-    const [ort, graph, weights] = await Promise.all([
+    const files = [this.#entry.graph, this.#entry.weights, ...(this.#look ? [this.#look] : [])];
+    const [ort, graph, weights, look] = await Promise.all([
       import("onnxruntime-web/wasm"),
-      fetchBytes(this.#files.graph),
-      fetchBytes(this.#files.weights),
+      ...files.map(({ url }) => fetchBytes(new URL(url, this.#url))),
     ]);
+    for (const [from, to, length] of this.#look?.places ?? []) weights.set(look.subarray(from, from + length), to);
     ort.env.wasm.numThreads ??= 1; // these networks are too small for more
     const session = await ort.InferenceSession.create(graph, {
       executionProviders: ["wasm"],
       graphOptimizationLevel: "all",
-      externalData: [{ path: this.#files.path, data: weights }],
+      externalData: [{ path: this.#entry.weights.path, data: weights }],
       logSeverityLevel: 3,
     });
     return async (/** @type {Latent[]} */ latents) => {

@@ -20,6 +20,7 @@ export function setModels(models) {
  * @typedef {object} OpenOptions
  * @property {string | URL | Models} [models] The index of models, or its address; models/models.json, unless `setModels` was called
  * @property {string} [model] The name of the model of a bare stream, which cannot say so itself
+ * @property {string} [look] What the network draws with: `faithful`, as by default, or another look that it has
  * @property {boolean} [partial] Take what there is of a file that broke off
  */
 
@@ -70,17 +71,17 @@ export class Picture {
  * @returns {Promise<Picture>}
  * @throws {import("./errors.js").DdnError} Of the kind that docs/format.md gives for each defect; UnknownWeights
  */
-export async function open(data, { models = defaultModels, model, partial = false } = {}) {
+export async function open(data, { models = defaultModels, model, look = "faithful", partial = false } = {}) {
   const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
   const known = async () => (models instanceof Models ? models : Models.load(models));
   if (model !== undefined) {
-    const network = (await known()).byName(model);
+    const network = (await known()).byName(model).withLook(look);
     return new Picture(readBare(bytes, network), network);
   }
   if (typeof bytes === "string")
     throw new TypeError("text is of a bare stream, and names no model: say which by `model`");
   const stream = await (partial ? readPartial : read)(bytes);
-  return new Picture(stream, (await known()).byId(stream.weights));
+  return new Picture(stream, (await known()).byId(stream.weights).withLook(look));
 }
 
 /**

@@ -47,7 +47,7 @@ def reference(stream: Stream, levels: int | None = None) -> npt.NDArray[np.int64
 
 
 def test_opening_says_all_that_the_file_does_and_decodes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pillow, "_decoder", lambda info: pytest.fail("decoded"))
+    monkeypatch.setattr(pillow, "_decoder", lambda *of: pytest.fail("decoded"))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = opened(container.to_bytes(replace(STREAM, icc=profile)))
     assert (image.format, image.mode, image.size) == ("DDN", "RGB", (90, 120))
@@ -85,6 +85,25 @@ def test_a_draft_is_smaller_coarser_or_both() -> None:
     for wrong in ({"size": (0, 3)}, {"size": None, "levels": 0}):
         with pytest.raises(ValueError, match="above 0"):
             opened(DATA).draft(None, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_draft_may_have_another_look() -> None:
+    info = zoo.find("binddn")
+    stream = Stream(Latent(tuple(np.random.default_rng(0).integers(2, size=info.config.levels).tolist()), 2), 64, 64,
+                    info.id)
+    drawn = {}
+    for look in ("faithful", "natural"):
+        image = opened(container.to_bytes(stream))
+        image.draft(None, None, look=look)
+        decoder = exported(info, look=look)
+        assert decoder is not None
+        drawn[look] = pixels(image)
+        assert (drawn[look] == decoder.to_pictures([stream])[0].pixels).all()
+    assert np.abs(drawn["natural"] - drawn["faithful"]).max() > 3
+    image = opened(DATA)
+    image.draft(None, None, look="natural")
+    with pytest.raises(OSError, match="no look 'natural'"):
+        image.load()
 
 
 def test_a_thumbnail_of_a_huge_original_draws_no_more_than_it_needs() -> None:
