@@ -35,7 +35,7 @@ from ddncodec.pixels import rounded, to_pixels, to_tensor
 from ddncodec.progress import SILENT, Progress
 from ddncodec.training.average import moving_average
 from ddncodec.training.checkpoint import below, flatten_optimizer, previous, read_state, restore_optimizer, save_state
-from ddncodec.training.discriminator import Discriminator, deceived, hinge
+from ddncodec.training.discriminator import NOISE, SMOOTHNESS, Discriminator, roughness, unlike
 from ddncodec.training.schedule import Schedule
 from ddncodec.training.watch import LOG_FILE, PREVIEW_FILE, Clock, grid
 from ddncodec.weights import WeightsInfo, load_network, save_network
@@ -82,8 +82,8 @@ class LookConfig:
     ema: float = 0.999
     precision: str = "float32"
     error_weight: float = 4.0
-    adversarial: float = 0.008
-    spectrum: float = 0.03
+    adversarial: float = 0.005
+    spectrum: float = 0.15
     means: float = 20.0
     validation_images: int = 256
     validate_every: int = 500
@@ -274,15 +274,18 @@ class LookTrainer:
         """The refiner's loss, after a step of the discriminator."""
         config, shown = self.config, refined.clamp(-1, 1)
         self.discriminator.requires_grad_()
+        both, given = torch.cat([images, shown.detach()]), rough.repeat(2, 1, 1, 1)
         with self._autocast():
-            verdicts = [self.discriminator(shown_one, rough) for shown_one in (images, shown.detach())]
-            rival = hinge(*verdicts)
+            verdicts = self.discriminator(both, given)
+            noisy = self.discriminator(both + NOISE * torch.randn_like(both), given)
+        real, drawn = ([verdict[rows] for verdict in verdicts] for rows in (slice(len(images)), slice(len(images), None)))
+        rival = unlike(real, drawn) + SMOOTHNESS * roughness(verdicts, noisy)
         self.rival.zero_grad()
         rival.backward()  # type: ignore[no-untyped-call]
         self.rival.step()
         self.discriminator.requires_grad_(False)
         with self._autocast():
-            adversarial = deceived(self.discriminator(shown, rough))
+            adversarial = unlike(self.discriminator(shown, rough), [verdict.detach() for verdict in real])
         cut = round(SHORTER * config.batch)
         finer = slice(images.shape[-1] // COARSE, None)
         # Where the spectrum's window stands changes with the step: else energy in the middle of images is what counts.
