@@ -35,7 +35,7 @@ from ddncodec.pixels import rounded, to_pixels, to_tensor
 from ddncodec.progress import SILENT, Progress
 from ddncodec.training.average import moving_average
 from ddncodec.training.checkpoint import below, flatten_optimizer, previous, read_state, restore_optimizer, save_state
-from ddncodec.training.discriminator import NOISE, SMOOTHNESS, Discriminator, roughness, unlike
+from ddncodec.training.discriminator import Discriminator, deceived, hinge
 from ddncodec.training.schedule import Schedule
 from ddncodec.training.watch import LOG_FILE, PREVIEW_FILE, Clock, grid
 from ddncodec.weights import WeightsInfo, load_network, save_network
@@ -82,8 +82,8 @@ class LookConfig:
     ema: float = 0.999
     precision: str = "float32"
     error_weight: float = 4.0
-    adversarial: float = 0.005
-    spectrum: float = 0.15
+    adversarial: float = 0.006
+    spectrum: float = 0.3
     means: float = 20.0
     validation_images: int = 256
     validate_every: int = 500
@@ -274,25 +274,21 @@ class LookTrainer:
         """The refiner's loss, after a step of the discriminator."""
         config, shown = self.config, refined.clamp(-1, 1)
         self.discriminator.requires_grad_()
-        both, given = torch.cat([images, shown.detach()]), rough.repeat(2, 1, 1, 1)
         with self._autocast():
-            verdicts = self.discriminator(both, given)
-            noisy = self.discriminator(both + NOISE * torch.randn_like(both), given)
-        real, drawn = ([verdict[rows] for verdict in verdicts] for rows in (slice(len(images)), slice(len(images), None)))
-        rival = unlike(real, drawn) + SMOOTHNESS * roughness(verdicts, noisy)
+            verdicts = [self.discriminator(shown_one, rough) for shown_one in (images, shown.detach())]
+            rival = hinge(*verdicts)
         self.rival.zero_grad()
         rival.backward()  # type: ignore[no-untyped-call]
         self.rival.step()
         self.discriminator.requires_grad_(False)
         with self._autocast():
-            adversarial = unlike(self.discriminator(shown, rough), [verdict.detach() for verdict in real])
-        cut = round(SHORTER * config.batch)
-        finer = slice(images.shape[-1] // COARSE, None)
-        # Where the spectrum's window stands changes with the step: else energy in the middle of images is what counts.
-        shift = np.random.default_rng([config.seed, self.step]).integers(images.shape[-1], size=2).tolist()
-        power, wanted = (radial_power(some.roll(shift, (2, 3)))[:, finer] for some in (shown, images))
-        spectrum = torch.stack([(power[rows].mean(0) / wanted[rows].mean(0)).log().square().mean()
-                                for rows in (slice(cut), slice(cut, None))]).mean()
+            adversarial = deceived(self.discriminator(shown, rough))
+        # Of whole streams, in a quarter of the image, elsewhere at each step: of all of it, the middle would count.
+        side = images.shape[-1] // 2
+        y, x = np.random.default_rng([config.seed, self.step]).integers(side + 1, size=2).tolist()
+        power, wanted = (radial_power(some[round(SHORTER * config.batch) :, :, y : y + side, x : x + side]).mean(0)
+                         for some in (shown, images))
+        spectrum = (power / wanted)[side // COARSE :].log().square().mean()
         means = (shown - images).mean((2, 3)).square().mean()
         found |= {"discriminator": rival.item(), "adversarial": adversarial.item(), "spectrum": spectrum.item(),
                   "means": means.item()}
