@@ -47,6 +47,7 @@ CACHE_BATCH = 100
 VALIDATION_BATCH = 64
 PICTURED = 8  # validation images in the preview
 SHORTER = 0.4  # the share of a batch that is of shorter streams
+SHORTER_SPECTRUM = 0.1  # a larger share of the spectrum's loss has the refiner weave lattices of what is not known
 LENGTHS = (1, 2, 6)  # what of the levels is validated: all, a half, a sixth; 144, 72 and 24 bytes of 1,152 bits
 MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that the best natural look may be
 COARSE = 16  # spectra are compared from so small a share of the sampling rate on: of what is coarser the picks speak
@@ -283,17 +284,27 @@ class LookTrainer:
         self.discriminator.requires_grad_(False)
         with self._autocast():
             adversarial = deceived(self.discriminator(shown, rough))
-        # Of whole streams, in a quarter of the image, elsewhere at each step: of all of it, the middle would count.
-        side = images.shape[-1] // 2
-        y, x = np.random.default_rng([config.seed, self.step]).integers(side + 1, size=2).tolist()
-        power, wanted = (radial_power(some[round(SHORTER * config.batch) :, :, y : y + side, x : x + side]).mean(0)
-                         for some in (shown, images))
-        spectrum = (power / wanted)[side // COARSE :].log().square().mean()
+        spectrum = self._spectrum(images, shown)
         means = (shown - images).mean((2, 3)).square().mean()
         found |= {"discriminator": rival.item(), "adversarial": adversarial.item(), "spectrum": spectrum.item(),
                   "means": means.item()}
         return (config.error_weight * error + config.adversarial * adversarial + config.spectrum * spectrum
                 + config.means * means)
+
+    def _spectrum(self, images: Tensor, shown: Tensor) -> Tensor:
+        """How unlike the refined images' power is to the originals', in whole images and in a quarter of each.
+
+        Of whole images their middles count, under the spectrum's window; the quarter is elsewhere at each step.
+        """
+        side, cut = images.shape[-1] // 2, round(SHORTER * self.config.batch)
+        y, x = np.random.default_rng([self.config.seed, self.step]).integers(side + 1, size=2).tolist()
+        parts = []
+        for place in (..., (..., slice(y, y + side), slice(x, x + side))):
+            power, wanted = (radial_power(some[place]) for some in (shown, images))
+            for rows, weight in ((slice(cut, None), 1.0), (slice(cut), SHORTER_SPECTRUM)):
+                ratios = power[rows].mean(0) / wanted[rows].mean(0)
+                parts.append(weight * ratios[2 * len(ratios) // COARSE :].log().square().mean())
+        return torch.stack(parts).sum() / 2
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")

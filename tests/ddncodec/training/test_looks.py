@@ -110,10 +110,11 @@ def test_a_faithful_training_lowers_the_error_and_leaves_whole_weights(config: L
 
 
 def test_the_spectrums_loss_gives_decoded_images_the_originals_power(config: LookConfig, tmp_path: Path) -> None:
-    config = replace(config, adversarial=0.0, error_weight=0.1, spectrum=1.0, lr=3e-3, steps=24, validate_every=24)
+    config = replace(config, adversarial=0.0, error_weight=0.1, spectrum=1.0, lr=3e-3, steps=72,
+                     validate_every=72, save_every=72)
     trainer = LookTrainer.create(tmp_path / "run", config, CPU)
-    found = list(trainer.run())
-    assert found[-1]["spectrum"] < 0.5 * found[0]["spectrum"]
+    spectrum = [found["spectrum"] for found in trainer.run()]  # a step's is of a few images, and of a place by chance
+    assert sum(spectrum[-9:]) < 0.6 * sum(spectrum[:9])
 
 
 def test_a_discriminator_that_learns_tells_noise_from_smoothness() -> None:
