@@ -12,11 +12,11 @@ torch is imported on the first use of what needs it, so that looking at a file t
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddncodec.errors import DdnError
 from ddncodec.latent import Latent
+from ddncodec.lazy import lazily
 
 if TYPE_CHECKING:
     from ddncodec.api import decode, decode_batch, encode, encode_batch
@@ -32,23 +32,18 @@ __all__ = [
     "Archive", "ArchiveWriter", "Codec", "DdnError", "Drawn", "Latent", "append_archive", "cut", "decode",
     "decode_batch", "encode", "encode_batch", "guide", "list_models", "load_model", "open_archive", "sample", "to_text",
 ]
-_HOMES = {
-    "api": ("decode", "decode_batch", "encode", "encode_batch"),
-    "archive": ("Archive", "ArchiveWriter", "append_archive", "open_archive"),
-    "bare": ("to_text",),
-    "codec": ("Codec", "load_model"),
-    "container": ("cut",),
-    "generate": ("Drawn", "guide", "sample"),
-    "zoo": ("list_models",),
-}
 
 
 if not TYPE_CHECKING:  # else it would seem to have any name
-    def __getattr__(name: str) -> Any:
-        for home, names in _HOMES.items():
-            if name in names:
-                return getattr(import_module(f"ddncodec.{home}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = lazily(__name__, {
+        "api": ("decode", "decode_batch", "encode", "encode_batch"),
+        "archive": ("Archive", "ArchiveWriter", "append_archive", "open_archive"),
+        "bare": ("to_text",),
+        "codec": ("Codec", "load_model"),
+        "container": ("cut",),
+        "generate": ("Drawn", "guide", "sample"),
+        "zoo": ("list_models",),
+    })
 
 
 def __dir__() -> list[str]:

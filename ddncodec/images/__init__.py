@@ -4,8 +4,9 @@
 What reads files is imported on its first use: a decoder, which writes them, starts faster.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ddncodec.lazy import lazily
 
 if TYPE_CHECKING:
     from ddncodec.images.picture import MAX_PIXELS, MAX_SIDE, MIN_SIDE, Picture, Pixels, check_size, fit, grid
@@ -16,16 +17,11 @@ __all__ = [
     "MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "READ_SUFFIXES", "Picture", "Pixels", "check_size", "fit", "format_of",
     "grid", "picture_of", "read_picture", "srgb_pixels", "write_picture",
 ]
-_HOMES = {
-    "picture": ("MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "Picture", "Pixels", "check_size", "fit", "grid"),
-    "reading": ("READ_SUFFIXES", "picture_of", "read_picture"),
-    "writing": ("format_of", "srgb_pixels", "write_picture"),
-}
 
 
 if not TYPE_CHECKING:  # else it would seem to have any name
-    def __getattr__(name: str) -> Any:
-        for home, names in _HOMES.items():
-            if name in names:
-                return getattr(import_module(f"ddncodec.images.{home}"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    __getattr__ = lazily(__name__, {
+        "picture": ("MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "Picture", "Pixels", "check_size", "fit", "grid"),
+        "reading": ("READ_SUFFIXES", "picture_of", "read_picture"),
+        "writing": ("format_of", "srgb_pixels", "write_picture"),
+    })
