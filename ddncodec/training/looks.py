@@ -47,7 +47,6 @@ CACHE_BATCH = 100
 VALIDATION_BATCH = 64
 PICTURED = 8  # validation images in the preview
 SHORTER = 0.4  # the share of a batch that is of shorter streams
-SHORTER_SPECTRUM = 0.1  # a larger share of the spectrum's loss has the refiner weave lattices of what is not known
 LENGTHS = (1, 2, 6)  # what of the levels is validated: all, a half, a sixth; 144, 72 and 24 bytes of 1,152 bits
 MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that the best natural look may be
 COARSE = 16  # spectra are compared from so small a share of the sampling rate on: of what is coarser the picks speak
@@ -292,19 +291,20 @@ class LookTrainer:
                 + config.means * means)
 
     def _spectrum(self, images: Tensor, shown: Tensor) -> Tensor:
-        """How unlike the refined images' power is to the originals', in whole images and in a quarter of each.
+        """How unlike the power of whole streams' images is to the originals', in all of them and in a quarter of each.
 
-        Of whole images their middles count, under the spectrum's window; the quarter is elsewhere at each step.
+        Of all of them their middles count, under the spectrum's window; the quarter is elsewhere at each step. A
+        squared difference, not of logarithms, has its minimum where the mean power is right. Shorter streams are left
+        out: held to the spectrum of details that their picks say nothing of, the refiner weaves lattices.
         """
         side, cut = images.shape[-1] // 2, round(SHORTER * self.config.batch)
         y, x = np.random.default_rng([self.config.seed, self.step]).integers(side + 1, size=2).tolist()
+        places = (slice(None), slice(None)), (slice(y, y + side), slice(x, x + side))
         parts = []
-        for place in (..., (..., slice(y, y + side), slice(x, x + side))):
-            power, wanted = (radial_power(some[place]) for some in (shown, images))
-            for rows, weight in ((slice(cut, None), 1.0), (slice(cut), SHORTER_SPECTRUM)):
-                ratios = power[rows].mean(0) / wanted[rows].mean(0)
-                parts.append(weight * ratios[2 * len(ratios) // COARSE :].log().square().mean())
-        return torch.stack(parts).sum() / 2
+        for (rows, columns), usual in zip(places, self._power, strict=True):
+            power, wanted = (radial_power(some[cut:, :, rows, columns]).mean(0) for some in (shown, images))
+            parts.append(((power - wanted) / usual)[2 * len(usual) // COARSE :].square().mean())
+        return torch.stack(parts).mean()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -357,6 +357,8 @@ class LookTrainer:
             rough.append(torch.cat([self.network.spectrum.synthesise(self.network.prediction(few, levels))
                                     for few in torch.split(images.to(self._device), VALIDATION_BATCH)]))
         assert self.network.refiner is not None
+        quarters = torch.cat([part for half in images.chunk(2, 2) for part in half.chunk(2, 3)])
+        self._power = [radial_power(some).mean(0).to(self._device) for some in (images, quarters)]
         self._faithful_psnr = mean_psnr(to_pixels(images), self._drawn(self.network.refiner, rough[0]))
         return images, rough
 
