@@ -291,20 +291,17 @@ class LookTrainer:
                 + config.means * means)
 
     def _spectrum(self, images: Tensor, shown: Tensor) -> Tensor:
-        """How unlike the power of whole streams' images is to the originals', in all of them and in a quarter of each.
+        """How unlike the power of whole streams' images is to the originals', in a quarter of each.
 
-        Of all of them their middles count, under the spectrum's window; the quarter is elsewhere at each step. A
-        squared difference, not of logarithms, has its minimum where the mean power is right. Shorter streams are left
-        out: held to the spectrum of details that their picks say nothing of, the refiner weaves lattices.
+        The quarter is elsewhere at each step: of all of an image the middle would count, under the spectrum's window,
+        and detail be drawn there. A squared difference, not of logarithms, has its minimum where the mean power is
+        right. Shorter streams are left out: held to the spectrum of what their picks do not say, the refiner weaves
+        lattices.
         """
         side, cut = images.shape[-1] // 2, round(SHORTER * self.config.batch)
         y, x = np.random.default_rng([self.config.seed, self.step]).integers(side + 1, size=2).tolist()
-        places = (slice(None), slice(None)), (slice(y, y + side), slice(x, x + side))
-        parts = []
-        for (rows, columns), usual in zip(places, self._power, strict=True):
-            power, wanted = (radial_power(some[cut:, :, rows, columns]).mean(0) for some in (shown, images))
-            parts.append(((power - wanted) / usual)[2 * len(usual) // COARSE :].square().mean())
-        return torch.stack(parts).mean()
+        power, wanted = (radial_power(some[cut:, :, y : y + side, x : x + side]).mean(0) for some in (shown, images))
+        return ((power - wanted) / self._power)[side // COARSE :].square().mean()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -358,7 +355,7 @@ class LookTrainer:
                                     for few in torch.split(images.to(self._device), VALIDATION_BATCH)]))
         assert self.network.refiner is not None
         quarters = torch.cat([part for half in images.chunk(2, 2) for part in half.chunk(2, 3)])
-        self._power = [radial_power(some).mean(0).to(self._device) for some in (images, quarters)]
+        self._power = radial_power(quarters).mean(0).to(self._device)
         self._faithful_psnr = mean_psnr(to_pixels(images), self._drawn(self.network.refiner, rough[0]))
         return images, rough
 
