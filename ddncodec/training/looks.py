@@ -83,7 +83,7 @@ class LookConfig:
     precision: str = "float32"
     error_weight: float = 4.0
     adversarial: float = 0.006
-    spectrum: float = 0.6
+    spectrum: float = 0.3
     means: float = 20.0
     validation_images: int = 256
     validate_every: int = 500
