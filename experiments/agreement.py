@@ -138,7 +138,9 @@ def row(name: str, result: Facts | str) -> list[str]:
 
 
 def worst(facts: Facts) -> str:
-    """The largest deviation, and of which model."""
+    """The largest deviation, and of which model, if there is any."""
+    if not facts:
+        return ""
     most = max(facts, key=lambda one: (one["largest"], one["differing"]))
     return f"{most['largest']}" + (f" (`{most['model']}`)" if most["largest"] else "")
 
