@@ -168,10 +168,13 @@ def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
                       options.get("comment"))
     try:
         model = options.get("model", zoo.DEFAULT)
-        infos = zoo.unconditional() if model == zoo.AUTO else [
-            zoo.find(one) for one in ([model] if isinstance(model, str | PathLike) else model)]
+        if model == zoo.AUTO:
+            model = [info.path for info in zoo.unconditional()]
+        elif isinstance(model, str | PathLike | StreamCoder):
+            model = [model]
+        coders = [one if isinstance(one, StreamCoder) else _coder(zoo.find(one)) for one in model]
         picture = picture_of(image, keep_icc=options.get("keep_icc", False))
-        (result,) = encode_pictures([_coder(info) for info in infos], [picture], request)
+        (result,) = encode_pictures(coders, [picture], request)
     except DdnError as error:
         raise OSError(str(error)) from error
     if not isinstance(result, Encoded):

@@ -106,6 +106,13 @@ def test_a_draft_may_have_another_look() -> None:
         image.load()
 
 
+def test_saving_takes_a_codec_for_a_model_as_the_library_does() -> None:
+    codec, face = ddncodec.load_model("placeholder", "cpu"), Image.open(ROOT / "examples/face.png")
+    file = io.BytesIO()
+    face.save(file, "DDN", model=codec)
+    assert file.getvalue() == ddncodec.encode(face, codec)
+
+
 def test_a_thumbnail_of_a_huge_original_draws_no_more_than_it_needs() -> None:
     image = opened(container.to_bytes(replace(STREAM, width=8_000, height=6_000)))
     image.thumbnail((64, 64))
