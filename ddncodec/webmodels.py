@@ -43,13 +43,14 @@ def web_models(infos: Sequence[WeightsInfo]) -> WebModels:
         entry: dict[str, Any] = {
             "name": info.name, "id": info.id.hex(), "earlier": [one.id.hex() for one in info.earlier],
             "k": info.config.k, "levels": info.config.levels, "resolution": info.config.resolution}
-        for role, path in (("graph", _graph(info)), ("weights", info.path)):
+        graph = _graph(info)
+        for role, path in (("graph", graph), ("weights", info.path)):
             url = f"{info.id.hex()}/{path.name}"
             entry[role] = {"url": url, "bytes": path.stat().st_size}
             files[url] = path
         entry["weights"]["path"] = info.path.name
         entry["looks"] = []
-        for look in _looks(info):
+        for look in _looks(info, graph):
             url = f"{info.id.hex()}/{look.path.name}"
             places = [(place.offset, look.places[name].offset, place.length)
                       for name, place in tensor_places(look.path).items()]
@@ -88,9 +89,9 @@ def copy_models(infos: Sequence[WeightsInfo], folder: Path, overwrite: bool = Fa
     return folder / INDEX
 
 
-def _looks(info: WeightsInfo) -> list[Look]:
+def _looks(info: WeightsInfo, graph: Path) -> list[Look]:
     """The looks besides `faithful`, where the exported decoder takes any."""
-    if IN_PLACE.encode() not in _graph(info).read_bytes():
+    if IN_PLACE.encode() not in graph.read_bytes():
         return []
     return [load_look(info, name) for name in looks_of(info) if name != FAITHFUL]
 

@@ -9,7 +9,6 @@ pipeline. Runs lie in runs/design, are gone on with where they stopped, and are 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +113,7 @@ def seen(codec: Codec, images: Pixels) -> Pixels:
 def trained(recipe: Recipe, runs: Path) -> Path:
     """The best weights of a recipe's training, in a folder named after its hash."""
     with shown(True) as progress:
-        return train_once(recipe, runs / hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:8], progress)
+        return train_once(recipe, runs / recipe.digest, progress)
 
 
 if __name__ == "__main__":

@@ -311,7 +311,7 @@ class LookTrainer:
         """Measure the moving average on the validation images, by length of the stream; keep it if it is the best.
 
         Of `faithful`, the best has the highest PSNR of whole streams. Of `natural`, it is the latest that is at most
-        MOST_LOST dB below the weights' own refiner: distances are small where much is drawn, be it where it belongs.
+        MOST_LOST dB below the weights' own refiner: distances are small wherever much is drawn.
 
         Returns:
             psnr (mean, dB), distance (sliced), bands (shares of the originals' power), means (of decoded less original

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -42,6 +43,11 @@ class Recipe:
         if unknown := tables.keys() - {"network", "train"}:
             raise BadRecipe(f"there is no table [{min(unknown)}] in a recipe")
         return cls(_network(tables.get("network", {})), train_config(tables.get("train", {})))
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that change with what is in the recipe."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()[:8]
 
     def to_toml(self) -> str:
         """The text that `read` and `of` make the same recipe of."""

@@ -6,7 +6,6 @@ twice, whichever experiment asks for it, and goes on where it was stopped.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -55,9 +54,8 @@ def recipe(k: int, levels: int, data: Path, steps: int, cache: Path, *, learning
 
 def trained(recipe: Recipe, runs: Path) -> Generator:
     """The network of a recipe's training in a folder of `runs`."""
-    digest = hashlib.sha256(recipe.to_toml().encode()).hexdigest()[:8]
     with shown(True) as progress:
-        weights = train_once(recipe, runs / f"k{recipe.network.k}-l{recipe.network.levels}-{digest}", progress)
+        weights = train_once(recipe, runs / f"k{recipe.network.k}-l{recipe.network.levels}-{recipe.digest}", progress)
     return load_network(zoo.find(weights))
 
 

@@ -114,7 +114,7 @@ def test_the_spectrums_loss_gives_decoded_images_the_originals_power(config: Loo
                      validate_every=72, save_every=72)
     trainer = LookTrainer.create(tmp_path / "run", config, CPU)
     spectrum = [found["spectrum"] for found in trainer.run()]  # a step's is of a few images, and of a place by chance
-    assert sum(spectrum[-9:]) < 0.6 * sum(spectrum[:9])
+    assert sum(spectrum[-9:]) < 0.5 * sum(spectrum[:9])
 
 
 def test_a_discriminator_that_learns_tells_noise_from_smoothness() -> None:
