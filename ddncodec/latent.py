@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from bitarray import bitarray
-from bitarray.util import ba2int, int2ba
+from bitarray import bitarray, decodetree
+from bitarray.util import int2ba
 
 from ddncodec.errors import AbsurdSize, IndexOutOfRange, NonZeroPadding, PayloadLength
 
@@ -84,10 +85,8 @@ class Latent:
         if not _is_power_of_two(self.k):
             size = self.bits
             return (_join(self.indices, self.k) << -size % 8).to_bytes(-(-size // 8), "big")
-        width = _digit_bits(self.k)
         bits = bitarray(endian="big")
-        for index in self.indices:
-            bits += int2ba(index, width)
+        bits.encode(_codes(self.k), self.indices)
         return bits.tobytes()
 
     @classmethod
@@ -112,10 +111,9 @@ class Latent:
         size = packed_bits(k, levels)
         if not _is_power_of_two(k):
             return cls(tuple(_split(int.from_bytes(data, "big") >> -size % 8, k, levels)), k)
-        width = _digit_bits(k)
         bits = bitarray(endian="big")
         bits.frombytes(data)
-        return cls(tuple(ba2int(bits[i : i + width]) for i in range(0, size, width)), k)
+        return cls(tuple(bits[:size].decode(_indices(k))), k)
 
     @classmethod
     def unpack_start(cls, data: bytes, k: int, levels: int) -> Latent | None:
@@ -252,6 +250,21 @@ def cut_payload(data: bytes, k: int, levels: int, kept: int) -> bytes:
     cut = bytearray(data[: payload_bytes(k, kept)])
     cut[-1] &= 0xFF << -size % 8 & 0xFF
     return bytes(cut)
+
+
+# One call of a compiled coder for all levels is many times as fast as one for each.
+
+
+@cache
+def _codes(k: int) -> dict[int, bitarray]:
+    """The bits of each index below a power of two."""
+    return {index: int2ba(index, _digit_bits(k), endian="big") for index in range(k)}
+
+
+@cache
+def _indices(k: int) -> decodetree:
+    """The inverse of `_codes`."""
+    return decodetree(_codes(k))
 
 
 def _is_power_of_two(k: int) -> bool:
