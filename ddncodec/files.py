@@ -6,12 +6,12 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ddncodec.errors import InputMissing, OutputExists, OutputFailed
+from ddncodec.errors import DdnError, InputMissing, OutputExists, OutputFailed
 
 _PERMISSIONS = 0o777
 _STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
@@ -22,7 +22,7 @@ _sync = True
 
 
 def set_sync(wanted: bool) -> None:
-    """Whether `atomic_write` waits until an output is on the disk, so that it survives a power cut; by default it does.
+    """Whether `publish` waits until outputs are on the disk, so that they survive a power cut; by default it does.
 
     Applies to the whole process.
     """
@@ -48,12 +48,118 @@ def open_input(path: Path) -> BinaryIO:
         raise InputMissing(f"cannot be read: {getattr(error, 'strerror', error)}", path) from None
 
 
-@contextmanager
-def atomic_write(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file to write to, which becomes `path` when the block ends well, and else leaves nothing.
+class Draft:
+    """An output in the making: a file beside it, which `publish` gives the output's name, and else leaves nothing.
 
     Devices, FIFOs and the like are written directly. A symbolic link is followed. A file that is overwritten passes
     its permissions on.
+
+    Args:
+        path: The output.
+        overwrite: Whether to replace a file that is there already.
+
+    Attributes:
+        file: Open for writing.
+
+    Raises:
+        OutputExists: `path` is there and `overwrite` is false.
+        OutputFailed: It cannot be opened.
+    """
+
+    file: BinaryIO
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self.path, self._overwrite = path, overwrite
+        self._temporary: Path | None = None
+        with _told_of(path):
+            if is_special(path):
+                self.file = _open_special(path)
+                return
+            self._target = Path(os.path.realpath(path)) if path.is_symlink() else path
+            try:
+                permissions = self._target.stat().st_mode & _PERMISSIONS
+            except FileNotFoundError:
+                permissions = None
+            if permissions is not None and not overwrite:
+                raise _exists(path)
+            self._temporary = _temporary(self._target)
+            _temporaries.add(self._temporary)
+            try:
+                self.file = open(self._temporary, "xb")  # noqa: SIM115  # `name` or `discard` closes it
+                if permissions is not None:
+                    self._temporary.chmod(permissions)
+            except BaseException:
+                self.discard()
+                raise
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write to the file. Raises OutputFailed."""
+        with _told_of(self.path):
+            self.file.write(data)
+
+    def send(self) -> None:
+        """Let the content be on its way to the disk."""
+        self.file.flush()
+        if _sync and self._temporary and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def await_disk(self) -> None:
+        """Wait until the content is on the disk."""
+        if _sync and self._temporary:
+            os.fsync(self.file.fileno())
+
+    def name(self) -> None:
+        """Give the file the output's name. Raises OutputExists where another process was faster."""
+        self.file.close()
+        if self._temporary and self._overwrite:
+            os.replace(self._temporary, self._target)
+        elif self._temporary:
+            _publish(self._temporary, self._target, self.path)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the output's name is in; None if it has one already."""
+        return self._target.parent if self._temporary else None
+
+    def discard(self) -> None:
+        """Leave nothing but what was named. May be called again."""
+        with suppress(OSError, AttributeError):  # what was not written yet; never opened
+            self.file.close()
+        if self._temporary:
+            self._temporary.unlink(missing_ok=True)
+            _temporaries.discard(self._temporary)
+
+
+def publish(drafts: Sequence[Draft]) -> list[DdnError | None]:
+    """Let drafts become their outputs, unless `set_sync` says no on the disk, so that they survive a power cut.
+
+    A disk takes for many that are sent to it together hardly longer than for one.
+
+    Returns:
+        Of each draft OutputExists or OutputFailed, where one is why it did not become its output.
+    """
+    failures: dict[Draft, DdnError] = {}
+    try:
+        for step in (Draft.send, Draft.await_disk, Draft.name):
+            for draft in drafts:
+                if draft not in failures:
+                    try:
+                        with _told_of(draft.path):
+                            step(draft)
+                    except DdnError as error:
+                        failures[draft] = error
+        if _sync:
+            for folder in {draft.folder for draft in drafts if draft.folder and draft not in failures}:
+                _sync_folder(folder)
+    finally:
+        for draft in drafts:
+            draft.discard()
+    return [failures.get(draft) for draft in drafts]
+
+
+@contextmanager
+def atomic_write(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file to write to, which becomes `path` when the block ends well, and else leaves nothing; see `Draft`.
 
     Args:
         path: The output.
@@ -66,37 +172,22 @@ def atomic_write(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         OutputExists: `path` is there and `overwrite` is false, also when another process was faster.
         OutputFailed: For any OSError, those of the block included: only write in it.
     """
+    draft = Draft(path, overwrite=overwrite)
     try:
-        if is_special(path):
-            with _open_special(path) as file:
-                yield file
-            return
-        target = Path(os.path.realpath(path))
-        try:
-            permissions = target.stat().st_mode & _PERMISSIONS
-        except FileNotFoundError:
-            permissions = None
-        if permissions is not None and not overwrite:
-            raise _exists(path)
-        temporary = _temporary(target)
-        _temporaries.add(temporary)
-        try:
-            with open(temporary, "xb") as file:
-                if permissions is not None:
-                    temporary.chmod(permissions)
-                yield file
-                file.flush()
-                if _sync:
-                    os.fsync(file.fileno())
-            if overwrite:
-                os.replace(temporary, target)
-            else:
-                _publish(temporary, target, path)
-            if _sync:
-                _sync_folder(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-            _temporaries.discard(temporary)
+        with _told_of(path):
+            yield draft.file
+        (failure,) = publish([draft])
+    finally:
+        draft.discard()
+    if failure:
+        raise failure
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Within the block an OSError becomes an OutputFailed."""
+    try:
+        yield
     except OSError as error:
         raise OutputFailed(f"cannot write {path}: {error.strerror or error}") from None
 

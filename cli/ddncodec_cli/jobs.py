@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from os.path import isdir, isfile  # unlike a Path's methods, false for a name that is too long
@@ -26,7 +26,7 @@ from ddncodec.errors import (
     UnreadableImage,
     memory_errors,
 )
-from ddncodec.files import atomic_write, is_special, open_input
+from ddncodec.files import Draft, is_special, open_input, publish
 from ddncodec.listing import list_files
 from ddncodec.looks import FAITHFUL
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 Identity = int
 STANDARD = Path("-")  # standard input or output
 MAX_PIPE = 2**28  # bytes of a picture
-WRITERS = 8
 
 
 class Job(NamedTuple):
@@ -298,33 +297,51 @@ def _opened(source: Path) -> Iterator[BinaryIO]:
 class Outputs:
     """Writes outputs whole or not at all, and makes the folders above them.
 
-    To wait for the disk takes longer than all else, and for several outputs hardly longer than for one: they wait
+    To wait for the disk takes longer than all else, and for many outputs hardly longer than for one: they wait
     together, while the process does something else, and no longer than until the block ends.
     """
 
     def __init__(self, force: bool) -> None:
         self._force = force
-        self._pool = ThreadPoolExecutor(WRITERS)
+        self._folders: set[Path] = set()  # that are there
+        self._drafts: list[Draft] = []
+        self._publisher = ThreadPoolExecutor(1)
 
-    def write(self, target: Path, data: bytes | memoryview) -> Future[None]:
-        """Write an output, which is there when the result is, whose exception is why not.
-
-        Raises OutputExists, OutputFailed.
-        """
+    def write(self, target: Path, data: bytes | memoryview) -> None:
+        """Write an output, which is there once it is published. Raises OutputExists, OutputFailed."""
+        if target.parent not in self._folders:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
+            self._folders.add(target.parent)
+        draft = Draft(target, overwrite=self._force)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
-        with ExitStack() as stack:
-            stack.enter_context(atomic_write(target, overwrite=self._force)).write(data)
-            return self._pool.submit(stack.pop_all().close)
+            draft.write(data)
+        except BaseException:
+            draft.discard()
+            raise
+        self._drafts.append(draft)
+
+    def publish(self) -> Future[list[DdnError | None]]:
+        """Let what was written since the last time be there, in their order; or why it is not."""
+        drafts, self._drafts = self._drafts, []
+        return self._publisher.submit(publish, drafts)
+
+    def require_published(self) -> None:
+        """Let what was written since the last time be there. Raises why one is not."""
+        for failure in self.publish().result():
+            if failure:
+                raise failure
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  traceback: TracebackType | None) -> None:
-        self._pool.shutdown()
+        self._publisher.shutdown()
+        for draft in self._drafts:
+            draft.discard()
 
 
 def write_standard(data: bytes | memoryview) -> None:

@@ -98,22 +98,21 @@ class Results:
             bars.phase("drawing", self._count) as advance,
         ):
             for first in range(0, self._count, BATCH):
-                written = []
                 for index, image in enumerate(drawn(first, min(BATCH, self._count - first)), first):
                     if self._folder:
-                        written.append(outputs.write(self._picture(index), encoded(image.pixels)))
+                        outputs.write(self._picture(index), encoded(image.pixels))
                     else:
                         kept.append(image.pixels)
                     if self._save_latent:
                         stream = codec.to_stream(Picture(image.pixels), image.latent)
-                        written.append(outputs.write(self._latent(index), container.to_bytes(stream)))
+                        outputs.write(self._latent(index), container.to_bytes(stream))
                     advance()
-                for output in written:
-                    output.result()
+                outputs.require_published()
             if self._output == STANDARD:
                 write_standard(encoded(_grid(kept)))
             elif not self._folder:
-                outputs.write(self._output, encoded(_grid(kept))).result()
+                outputs.write(self._output, encoded(_grid(kept)))
+                outputs.require_published()
 
 
 def _grid(images: Sequence[Pixels]) -> Pixels:

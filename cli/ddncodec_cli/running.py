@@ -292,7 +292,8 @@ class _InWork(Generic[Item, Made]):
     def __init__(self, jobs: Sequence[Job], work: Work[Item, Made], outputs: Outputs, force: bool) -> None:
         self._jobs, self._work, self._outputs = jobs, work, outputs
         self._outcomes = [Outcome() for _ in jobs]
-        self._waiting: dict[int, Future[None]] = {}
+        self._written: list[int] = []  # whose outputs are written, but perhaps not yet on the disk
+        self._published: Future[list[DdnError | None]] | None = None
         self._computing = self._writing = 0.0
         self._items: dict[int, Item] = {}
         began = perf_counter()
@@ -311,6 +312,7 @@ class _InWork(Generic[Item, Made]):
         for number, one in zip(self._items, made, strict=True):
             with self._guard(number):
                 self._write(number, one)
+        self._published = self._outputs.publish()
         self._items.clear()
         self._computing, self._writing = computed - began, perf_counter() - computed
 
@@ -323,17 +325,19 @@ class _InWork(Generic[Item, Made]):
         if data is not None:
             outcome = outcome._replace(written=len(data))
             if job.target and job.target != STANDARD:
-                self._waiting[number] = self._outputs.write(job.target, data)
+                self._outputs.write(job.target, data)
+                self._written.append(number)
             else:
                 outcome = outcome._replace(data=bytes(data))
         self._outcomes[number] = outcome
 
     def end(self) -> Batch:
-        """What became of the jobs, once their outputs are written."""
+        """What became of the jobs, once their outputs are there."""
         began = perf_counter()
-        for number, written in self._waiting.items():
-            with self._guard(number):
-                written.result()
+        assert self._published
+        for number, failure in zip(self._written, self._published.result(), strict=True):
+            if failure:
+                self._outcomes[number] = Outcome(error=failure.of(shown(self._jobs[number].source)))
         return Batch(self._outcomes, self._reading, self._computing, self._writing + perf_counter() - began)
 
     @contextmanager

@@ -171,5 +171,6 @@ def extract(
         write_standard(data)
     else:
         with Outputs(force) as outputs:
-            outputs.write(target, data).result()
+            outputs.write(target, data)
+            outputs.require_published()
     raise typer.Exit(failures.exit_code)

@@ -14,7 +14,7 @@ import pytest
 
 from ddncodec import files
 from ddncodec.errors import InputMissing, OutputExists, OutputFailed
-from ddncodec.files import atomic_write, discard_temporaries, open_input, set_sync
+from ddncodec.files import Draft, atomic_write, discard_temporaries, open_input, publish, set_sync
 
 DEV_FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 
@@ -98,7 +98,7 @@ def test_a_file_that_another_wrote_meanwhile_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_kill_at_any_moment_leaves_the_whole_output_or_none(tmp_path: Path, overwrite: bool) -> None:
     left = set()
-    for line in range(1, 100):
+    for line in range(1, 250):
         path = tmp_path / str(line)
         if overwrite:
             path.write_bytes(b"old")
@@ -119,7 +119,7 @@ def test_a_signal_at_any_moment_leaves_no_temporary_file(tmp_path: Path, overwri
         discard_temporaries()
         raise SystemExit
 
-    for line in range(1, 100):
+    for line in range(1, 250):
         path = tmp_path / str(line)
         path.write_bytes(b"old")
         if not overwrite:
@@ -171,6 +171,35 @@ def test_content_is_on_the_disk_before_the_name_is_and_the_name_when_the_write_e
     set_sync(False)
     write(path, b"newer", overwrite=True)
     assert synced == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")
+def test_of_several_outputs_all_content_is_on_the_disk_before_any_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")).is_dir(), (tmp_path / "0").exists()))
+
+    drafts, synced = [Draft(tmp_path / str(number), overwrite=False) for number in range(3)], []
+    for number, draft in enumerate(drafts):
+        draft.write(b"%d" % number)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert publish(drafts) == [None] * 3
+    assert synced == [(False, False)] * 3 + [(True, True)]
+    assert [(tmp_path / str(number)).read_bytes() for number in range(3)] == [b"0", b"1", b"2"]
+    assert names(tmp_path) == ["0", "1", "2"]
+
+
+def test_of_several_outputs_one_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    drafts = [Draft(tmp_path / name, overwrite=False) for name in "abc"]
+    for draft in drafts:
+        draft.write(b"ours")
+    (tmp_path / "b").write_bytes(b"theirs")
+    first, second, third = publish(drafts)
+    assert isinstance(second, OutputExists)
+    assert first is third is None
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {
+        "a": b"ours", "b": b"theirs", "c": b"ours"}
 
 
 def test_what_is_overwritten_passes_its_permissions_on(tmp_path: Path) -> None:
