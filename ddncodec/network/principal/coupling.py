@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 MEMORY = 6
 STATES = 2**MEMORY
-WALK = 56  # splits whose picks, and the state before them, have room in an int64
+WALK = 24  # splits that are searched at once: a path's cost and its picks have room in one int64
+PATH = 2 ** (WALK + MEMORY)  # costs are multiples of it; what is below is the path, its first state and then its picks
+COSTS = 2.0**31  # what an image's costs are together at most, in units of PATH
+UNREACHED = 2**62  # the cost of a state that no path leads to
 SHIFT_TAPS, PICK_TAPS = 0o103, 0o024  # Ungerboeck's h⁰ and h¹; bit i is the tap of delay i
 
 
@@ -42,9 +45,7 @@ class Trellis(nn.Module):
     """
 
     following: Tensor
-    shift: Tensor
     origin: Tensor
-    branch: Tensor
     response: Tensor
 
     def __init__(self, block_bits: int) -> None:
@@ -60,12 +61,9 @@ class Trellis(nn.Module):
             following.append(after)
         table = torch.stack(following, 1)
         self.register_buffer("following", table, persistent=False)  # (S, 2): the state after each state and pick
-        self.register_buffer("shift", 2.0 * shift - 1, persistent=False)  # (S,)
-        # The state from which each pick leads into each state, (2, S), and which of the four nodes that is, (2 · S,).
-        origin = table.argsort(0).T.contiguous()
-        self.register_buffer("origin", origin, persistent=False)
-        branch = 2 * (origin & 1) + torch.tensor([[0], [1]], device="cpu")
-        self.register_buffer("branch", branch.flatten(), persistent=False)
+        # The state from which each pick leads into each state, (2, S). As h⁰'s last tap is the only one there, the
+        # upper half of the states are those that are reached with the shift up.
+        self.register_buffer("origin", table.argsort(0).T.contiguous(), persistent=False)
         self.register_buffer("response", impulse_response(table, shift, block_bits), persistent=False)  # (m, m)
 
     def shifts(self, picks: Tensor) -> Tensor:
@@ -76,67 +74,68 @@ class Trellis(nn.Module):
 
     @torch.no_grad()
     def nearest(self, residual: Tensor, steps: Tensor, dither: Tensor, greedy: bool | Tensor) -> Tensor:
-        if greedy is True:
-            return self._greedy(residual, steps, dither)
-        # A graph, which may be asked for either, searches greedily by letting none but the best path go on.
-        slack = torch.where(torch.as_tensor(greedy, device=residual.device), 0.0, torch.inf)
-        walk = torch.jit.script(_survivors) if torch.onnx.is_in_onnx_export() else _survivors  # which keeps its loop
-        first, second = steps.permute(1, 2, 0).unbind(1)  # (m, B): the batch last is fastest
-        nodes = torch.stack([first - dither.T, second - dither.T, first + dither.T, second + dither.T], 1)  # (m, 4, B)
-        errors = (residual.T[:, None] - nodes).square().index_select(1, self.branch)  # (m, 2 · S, B)
+        shifts = torch.stack([-dither.T, dither.T], 1)  # (m, 2, B): the batch last is fastest
+        nodes = steps.permute(1, 2, 0)[:, :, None] + shifts[:, None]  # (m, pick, shift, B)
+        costs = (residual.T[:, None, None] - nodes).square()
+        scale = COSTS / costs.amax((1, 2)).sum(0).clamp(min=torch.finfo().tiny)
+        costs = (costs * scale).round().long() * PATH
+        # A graph, which may be asked for either search, keeps a script's branches and loops.
+        walk = torch.jit.script(_walk) if torch.onnx.is_in_onnx_export() else _walk
         states = torch.arange(STATES, device=residual.device)[:, None]
-        cost = torch.where(states == 0, 0, torch.inf) + torch.zeros_like(residual[:, 0])
+        value = (states > 0) * UNREACHED + torch.zeros_like(costs[0, 0, 0])
         parts = []
         left = int(residual.shape[1])  # in a trace a size is a tensor
         while left:
             count = min(left, WALK)
-            part = errors[-left:][:count]
-            cost, paths = walk(cost, states + torch.zeros_like(cost, dtype=torch.int64), part, self.origin, slack)
-            parts.append((paths, count))
+            bits = 2 ** torch.arange(count - 1, -1, -1, device=residual.device)
+            picked = bits[:, None] * torch.arange(2, device=residual.device)
+            first, second = (costs[-left:][:count] + picked[:, :, None, None])[:, :, :, None].unbind(1)
+            value = walk(value + states * 2**count, first, second, self.origin, self.following,
+                         torch.as_tensor(greedy), UNREACHED)
+            paths = value % PATH
+            value = value - paths
+            parts.append((paths, bits))
             left -= count
-        state = cost.argmin(0, keepdim=True)
+        state = value.argmin(0, keepdim=True)
         picks = []
-        for paths, count in reversed(parts):
+        for paths, bits in reversed(parts):
             path = paths.gather(0, state)
-            picks.append(path >> torch.arange(count - 1, -1, -1, device=path.device)[:, None] & 1)
-            state = path >> count
+            picks.append(path // bits[:, None] % 2)
+            state = path // (2 * bits[0])
         return torch.cat(picks[::-1]).T
 
-    def _greedy(self, residual: Tensor, steps: Tensor, dither: Tensor) -> Tensor:
-        state = torch.zeros_like(residual[:, 0], dtype=torch.int64)
-        picks = []
-        for left, pair, reach in zip(residual.unbind(1), steps.unbind(1), dither.unbind(1), strict=True):
-            first, second = ((left - self.shift[state] * reach)[:, None] - pair).abs().unbind(1)
-            pick = (second < first).long()
-            picks.append(pick)
-            state = self.following[state, pick]
-        return torch.stack(picks, 1)
 
-
-def _survivors(cost: Tensor, paths: Tensor, errors: Tensor, origin: Tensor, slack: Tensor) -> tuple[Tensor, Tensor]:
-    """The best path into each state, by Viterbi's algorithm; TorchScript too.
+def _walk(value: Tensor, first: Tensor, second: Tensor, origin: Tensor, following: Tensor, greedy: Tensor,
+          unreached: int) -> Tensor:
+    """The best path into each state, by Viterbi's algorithm; or one path, level by level. TorchScript too.
 
     Args:
-        cost: (S, B), of the paths so far.
-        paths: (S, B) int64, the paths so far as binary numbers.
-        errors: (m, 2 · S, B), what each way into each state adds to the cost, that of pick 0 into all states first.
-        origin: (2, S), where these ways come from.
-        slack: How much more than the best a path may cost after each split, and go on.
+        value: (S, B) int64, a cost, and below it a path: the one into each state so far.
+        first, second: (m, 2, 1, B), what the picks 0 and 1 add, with either shift.
+        origin: (2, S), from which state each pick leads into each state.
+        following: (S, 2), where each pick leads to from each state.
+        greedy: Whether to go on from the best state alone, and always by the cheaper pick.
+        unreached: What stands for other states then.
 
     Returns:
-        Costs above the best, and paths with m picks more.
+        As `value`.
     """
-    count = origin.shape[1]
-    origins = origin.flatten()
-    for i in range(errors.shape[0]):
-        costs = cost.index_select(0, origins) + errors[i]
-        better = costs[count:] < costs[:count]
-        cost = torch.minimum(costs[:count], costs[count:])
-        cost = cost - cost.amin(0)
-        cost = cost.masked_fill(cost > slack, torch.inf)
-        ways = 2 * paths.index_select(0, origins)
-        paths = torch.where(better, ways[count:] + 1, ways[:count])
-    return cost, paths
+    if bool(greedy):
+        state = value.argmin(0, keepdim=True)
+        lowest = value.gather(0, state)
+        flat_first, flat_second = first[:, :, 0], second[:, :, 0]
+        for i in range(first.shape[0]):
+            shift = state % 2
+            one, other = flat_first[i].gather(0, shift), flat_second[i].gather(0, shift)
+            lowest = lowest + torch.minimum(one, other)
+            state = torch.where(other < one, following[:, 1][state], following[:, 0][state])
+        return torch.full_like(value, unreached).scatter(0, state, lowest)
+    half = origin.shape[1] // 2
+    for i in range(first.shape[0]):
+        one = value.index_select(0, origin[0]).view(2, half, -1) + first[i]
+        other = value.index_select(0, origin[1]).view(2, half, -1) + second[i]
+        value = torch.minimum(one, other).flatten(0, 1)
+    return value
 
 
 def impulse_response(following: Tensor, shift: Tensor, count: int) -> Tensor:
