@@ -12,6 +12,7 @@ SHIFT, ANGLE, ZOOM = 0.12, 0.25, 0.25  # of the side, in radians, as a logarithm
 GAIN, COLOUR, OFFSET = 0.4, 0.15, 0.25  # logarithms of contrast and of each colour's; brightness in [−1, 1]
 BACKGROUND = 0.25  # probability of another background
 GREY = 0.1  # probability of no colour at all
+CLOSE, ABOUT = 1 / 6, 0.4  # the share of a side that a close-up shows, and how far from the middle, of the side
 DRAWS = 19  # random numbers an image
 
 
@@ -20,7 +21,7 @@ def augment(images: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
 
     seeds: (B,), of each image's random numbers, so that they do not depend on what else is in the batch.
     """
-    draws = Draws(torch.stack([torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds]))
+    draws = Draws.of_seeds(seeds)
     images = torch.where(draws.chance(0.5), images.flip(3), images)
     chosen = draws.chance(share).flatten().nonzero()[:, 0]
     if len(chosen):
@@ -29,11 +30,25 @@ def augment(images: Tensor, share: float, seeds: Sequence[int]) -> Tensor:
     return images
 
 
+def close_ups(images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Of each image (B, 3, R, R) a small part, enlarged, in another light: nearly flat, as faces are nowhere.
+
+    seeds: as for `augment`.
+    """
+    draws = Draws.of_seeds(seeds)
+    return _relight(_reframe(images, draws, CLOSE, ABOUT), draws)
+
+
 class Draws:
     """Numbers of B images, uniform in [0, 1): (B, DRAWS), each used once."""
 
     def __init__(self, uniform: Tensor, used: int = 0) -> None:
         self._uniform, self._used = uniform, used
+
+    @classmethod
+    def of_seeds(cls, seeds: Sequence[int]) -> Draws:
+        """The numbers of images with these seeds."""
+        return cls(torch.stack([torch.rand(DRAWS, generator=torch.Generator().manual_seed(seed)) for seed in seeds]))
 
     def of(self, chosen: Tensor) -> Draws:
         """What is left of some of the images."""
@@ -53,11 +68,11 @@ class Draws:
         return self._uniform[:, first : self._used, None, None]
 
 
-def _reframe(images: Tensor, draws: Draws) -> Tensor:
-    """Rotate, zoom and shift; borders are mirrored."""
+def _reframe(images: Tensor, draws: Draws, shown: float = 1.0, reach: float = SHIFT) -> Tensor:
+    """Rotate, zoom and shift; borders are mirrored. shown: about which share of a side. reach: of shifts."""
     angle = draws.spread(ANGLE).flatten()
-    zoom = draws.spread(ZOOM).flatten().exp()
-    shift = draws.spread(2 * SHIFT, 2).flatten(1)
+    zoom = shown * draws.spread(ZOOM).flatten().exp()
+    shift = draws.spread(2 * reach, 2).flatten(1)
     rotation = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
     affine = torch.cat([rotation * zoom[:, None, None], shift[:, :, None]], 2)
     grid = functional.affine_grid(affine, list(images.shape), align_corners=False)

@@ -25,7 +25,7 @@ from ddncodec.data import Faces, Packed, Source, pack
 from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite, reason
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, write_picture
-from ddncodec.looks import FAITHFUL, NATURAL, save_look
+from ddncodec.looks import FAITHFUL, NATURAL, load_look, looks_of, save_look
 from ddncodec.metrics.distortion import mean_psnr
 from ddncodec.metrics.sliced import sliced_distance
 from ddncodec.metrics.spectrum import band_ratios, radial_power
@@ -33,6 +33,7 @@ from ddncodec.network.principal.generator import PrincipalGenerator
 from ddncodec.network.principal.refiner import Refiner
 from ddncodec.pixels import rounded, to_pixels, to_tensor
 from ddncodec.progress import SILENT, Progress
+from ddncodec.training.augment import close_ups
 from ddncodec.training.average import moving_average
 from ddncodec.training.checkpoint import below, flatten_optimizer, previous, read_state, restore_optimizer, save_state
 from ddncodec.training.discriminator import Discriminator, deceived, hinge
@@ -50,6 +51,7 @@ SHORTER = 0.4  # the share of a batch that is of shorter streams
 LENGTHS = (1, 2, 6)  # what of the levels is validated: all, a half, a sixth; 144, 72 and 24 bytes of 1,152 bits
 MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that the best natural look may be
 COARSE = 16  # spectra are compared from so small a share of the sampling rate on: of what is coarser the picks speak
+CLOSE_UP = 8  # of so many faces one is a close-up: the rest are nowhere flat, and no look is to draw into what is
 PARTS = ("refiner.", "average.", "discriminator.", "optimizer.", "rival.")
 
 
@@ -110,7 +112,8 @@ class Predictions:
         self._source, self._batch = source, config.batch
         self._batches = config.images // config.batch
         count = self._batches * config.batch
-        name = hashlib.sha256(json.dumps([info.id.hex(), config.data, config.seed, count]).encode()).hexdigest()[:12]
+        made_of = [info.id.hex(), config.data or f"faces, every {CLOSE_UP}th a close-up", config.seed, count]
+        name = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
         folder.mkdir(parents=True, exist_ok=True)
         self._files = [_memory(folder / f"predictions-{name}-{part}.npy", count, network.config.axes)
                        for part in ("whole", "shorter")]
@@ -140,6 +143,8 @@ class Predictions:
 class LookTrainer:
     """A training of a look in a folder of its own: `create` begins it, `resume` goes on with it.
 
+    It begins with the look that the weights have by that name, or else with their refiner.
+
     The folder holds the resumable state, the best look so far (`best.natural.safetensors`; of `faithful` whole weights,
     `best.safetensors`), the predictions, a log of JSON lines and a preview.
     """
@@ -156,6 +161,9 @@ class LookTrainer:
         self._predictions = Predictions(network, self.info, self._source, config, folder, progress)
         self.network = network.to(device)
         self.refiner = deepcopy(network.refiner).requires_grad_().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.look in looks_of(self.info)[1:]:
+            look = load_look(self.info, config.look)
+            self.refiner.load_state_dict({key: torch.from_numpy(values) for key, values in look.tensors.items()})
         self._averaged = moving_average(self.refiner, config.ema)
         self._averaged.n_averaged.fill_(1)  # what the training began with counts as one
         with torch.random.fork_rng(devices=[]):
@@ -398,9 +406,20 @@ def _memory(path: Path, rows: int, axes: int) -> npt.NDArray[np.float16]:
     return cast("npt.NDArray[np.float16]", found)
 
 
+class FacesAndCloseUps(Faces):
+    """Synthetic faces, of which every CLOSE_UP-th one is a close-up."""
+
+    def images(self, positions: range) -> Tensor:
+        images = super().images(positions)
+        chosen = [place for place, position in enumerate(positions) if position % CLOSE_UP == 0]
+        if chosen:
+            images[chosen] = to_tensor(to_pixels(close_ups(images[chosen], [positions[place] for place in chosen])))
+        return images
+
+
 def _source(config: LookConfig, resolution: int, folder: Path, progress: Progress) -> Source:
     cache = Path(config.cache) if config.cache else None
     if config.data is None:
-        return Faces(resolution, cache or folder / "faces", config.images)
+        return FacesAndCloseUps(resolution, cache or folder / "faces", config.images)
     with progress.phase("packing images") as advance:
         return Packed(pack(config.data, resolution, cache or folder, lambda count: advance()), config.seed)

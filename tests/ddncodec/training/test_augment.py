@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ddncodec.training.augment import DRAWS, Draws, _reframe, _relight, augment
+from ddncodec.training.augment import DRAWS, Draws, _reframe, _relight, augment, close_ups
 
 
 def images(count: int) -> Tensor:
@@ -44,3 +44,12 @@ def test_every_draw_is_used_once() -> None:
         draws.chance(0.5)
     _relight(_reframe(images(1), draws), draws)
     assert draws._used == DRAWS
+
+
+def test_a_close_up_is_a_few_pixels_of_its_image_and_nearly_flat() -> None:
+    before = images(100)
+    after = close_ups(before, range(100))
+    assert after.shape == before.shape
+    assert after.abs().max() <= 1
+    assert after.diff(dim=3).abs().mean() < before.diff(dim=3).abs().mean() / 4
+    torch.testing.assert_close(close_ups(before[50:], range(50, 100)), after[50:])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ddncodec import load_model
+from ddncodec.data import Faces
 from ddncodec.effort import LOOK_AHEAD
 from ddncodec.errors import BadCheckpoint, BadRecipe, NotFinite, UnknownWeights
 from ddncodec.latent import Latent
@@ -19,7 +20,7 @@ from ddncodec.looks import load_look, look_path, looks_of
 from ddncodec.network.principal.generator import PrincipalGenerator
 from ddncodec.training.checkpoint import previous, read_state
 from ddncodec.training.discriminator import Discriminator, deceived, hinge
-from ddncodec.training.looks import FORMAT, STATE_FILE, LookConfig, LookTrainer
+from ddncodec.training.looks import CLOSE_UP, FORMAT, STATE_FILE, FacesAndCloseUps, LookConfig, LookTrainer
 from ddncodec.training.watch import LOG_FILE, PREVIEW_FILE
 from ddncodec.weights import load_network, read_info
 
@@ -96,6 +97,28 @@ def test_a_natural_look_is_left_that_the_weights_take(config: LookConfig, tmp_pa
     assert looks_of(info) == ["faithful", "natural"]
     assert not np.array_equal(load_look(info, "natural").tensors["leave.weight"],
                               network().state_dict()["refiner.leave.weight"].half())
+
+
+def test_a_training_begins_with_the_look_that_there_is(config: LookConfig, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(WEIGHTS.read_bytes())
+    config = replace(config, of=str(weights))
+    list(LookTrainer.create(tmp_path / "first", config, CPU).run())
+    info = read_info(weights)
+    look_path(info, "natural").write_bytes((tmp_path / "first" / "best.natural.safetensors").read_bytes())
+    kept = load_look(info, "natural").tensors["leave.weight"]
+    begun = LookTrainer.create(tmp_path / "second", config, CPU).refiner.leave.weight
+    assert np.array_equal(begun.detach().half().numpy(), kept)
+    faithful = LookTrainer.create(tmp_path / "third", replace(config, look="faithful"), CPU).refiner.leave.weight
+    assert torch.equal(faithful.detach(), network().state_dict()["refiner.leave.weight"])
+
+
+def test_of_faces_every_so_many_th_is_a_close_up_wherever_a_batch_begins() -> None:
+    source, plain = FacesAndCloseUps(16, count=40), Faces(16, count=40)
+    whole = source.images(range(20))
+    kept = (whole == plain.images(range(20))).flatten(1).all(1)
+    assert [place for place in range(20) if not kept[place]] == [0, CLOSE_UP, 2 * CLOSE_UP]
+    assert torch.equal(source.images(range(5, 20)), whole[5:])
 
 
 def test_a_faithful_training_lowers_the_error_and_leaves_whole_weights(config: LookConfig, tmp_path: Path) -> None:
