@@ -117,11 +117,11 @@ def links(folder: Path, files: list[Path], count: int) -> Path:
 
 
 def rate(line: list[str], few: Path, many: Path, out: Path, more: int, jobs: int) -> tuple[float, Took]:
-    """Images a second of the `more` that one folder has more than another one, and the run of all."""
-    runs = []
-    for folder in (few, many):
-        runs.append(command(*line, "-r", folder, "--output-dir", out, "-j", jobs, "-v"))
-        shutil.rmtree(out)
+    """Images a second of the `more` that one folder has more than another one, and the run of all.
+
+    out: A new folder. What is there is not deleted between runs: ext4 looks at each file that was, before a new one.
+    """
+    runs = [command(*line, "-r", folder, "--output-dir", out / folder.name, "-j", jobs, "-v") for folder in (few, many)]
     return more / (runs[1].seconds - runs[0].seconds), runs[1]
 
 
@@ -137,9 +137,9 @@ def measure_rates(place: Path, jobs: int, images: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for name, line in SETTINGS.items():
         few, many = inputs[line[0], "few"], inputs[line[0], "many"]
-        idle, took = rate(line, few, many, place / "out", images, jobs)
+        idle, took = rate(line, few, many, place / f"{name}-idle", images, jobs)
         with busy():
-            beside, _ = rate(line, few, many, place / "out", images, jobs)
+            beside, _ = rate(line, few, many, place / f"{name}-busy", images, jobs)
         match = SHARES.search(took.told)
         assert match, took.told
         shares = {part: int(share) / 100
