@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test ray fuzz check js docs bench bench-train faces photos reserved digits benchmarks paper guided placeholders scale clean help
+.PHONY: demo test ray spark fuzz check js docs bench bench-train faces photos reserved digits benchmarks paper guided placeholders scale clean help
 
 demo: $(VENV)/installed          ## encode and decode examples/face.png, print the figures, draw a side-by-side PNG
 	$(BIN)/python examples/demo.py
@@ -14,6 +14,9 @@ test: $(VENV)/installed-dev js/node_modules  ## run the tests, a process for eac
 
 ray: $(VENV)/installed-ray       ## run the tests that start a Ray of two workers, one of which is killed
 	$(BIN)/python -m pytest -m ray tests/ddncodec/test_ray.py
+
+spark: $(VENV)/installed-spark   ## run the test that starts a local Spark, which needs Java
+	$(BIN)/python -m pytest -m spark tests/ddncodec/test_spark.py
 
 fuzz: SECONDS = 60               ## damage image files and streams at random, SECONDS (60) for each test, about 15 tests
 fuzz: $(VENV)/installed-dev
@@ -117,6 +120,10 @@ $(VENV)/installed-eval: $(VENV)/installed
 
 $(VENV)/installed-ray: $(VENV)/installed-dev
 	$(PIP) -c constraints.txt -e ".[ray]"
+	touch $@
+
+$(VENV)/installed-spark: $(VENV)/installed-dev
+	$(PIP) -c constraints.txt "pyspark>=4,<5"
 	touch $@
 
 $(VENV)/installed-guided: $(VENV)/installed
