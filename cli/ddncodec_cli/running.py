@@ -269,7 +269,10 @@ def _lost(job: Job, code: int) -> Outcome:
 
 
 def _worked(work: Work[Item, Made], parts: Iterable[Sequence[Job] | None], force: bool) -> Iterator[Batch]:
-    """What becomes of batches, in this process; each is read while the outputs of the one before go to the disk.
+    """What becomes of batches, in this process; each is read and computed while the one before goes to the disk.
+
+    None of its outputs is there before the outcome of the batch before is told: where this process is killed, another
+    one does it anew.
 
     parts: None where nothing is to be begun, so that what is to be told can be.
     """
@@ -277,10 +280,12 @@ def _worked(work: Work[Item, Made], parts: Iterable[Sequence[Job] | None], force
         before: _InWork[Item, Made] | None = None
         for part in parts:
             begun = None if part is None else _InWork(part, work, outputs, force)
+            if begun:
+                begun.compute()
             if before:
                 yield before.end()
             if begun:
-                begun.compute()
+                begun.publish()
             before = begun
         if before:
             yield before.end()
@@ -305,16 +310,19 @@ class _InWork(Generic[Item, Made]):
         self._reading = perf_counter() - began
 
     def compute(self) -> None:
-        """Compute the outputs, and let them be written."""
+        """Compute the outputs, and write them, though not in their places."""
         began = perf_counter()
         made = self._work.compute(list(self._items.values())) if self._items else []
         computed = perf_counter()
         for number, one in zip(self._items, made, strict=True):
             with self._guard(number):
                 self._write(number, one)
-        self._published = self._outputs.publish()
         self._items.clear()
         self._computing, self._writing = computed - began, perf_counter() - computed
+
+    def publish(self) -> None:
+        """Let the outputs be there."""
+        self._published = self._outputs.publish()
 
     def _write(self, number: int, made: Made | DdnError) -> None:
         if isinstance(made, DdnError):
