@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 MEMORY = 6
 STATES = 2**MEMORY
-WALK = 24  # splits that are searched at once: a path's cost and its picks have room in one int64
+WALK = 36  # splits that are searched at once: a path's cost and its picks have room in one int64
 PATH = 2 ** (WALK + MEMORY)  # costs are multiples of it; what is below is the path, its first state and then its picks
-COSTS = 2.0**31  # what an image's costs are together at most, in units of PATH
+COSTS = 2.0**19  # what an image's costs are together at most, in units of PATH
 UNREACHED = 2**62  # the cost of a state that no path leads to
 SHIFT_TAPS, PICK_TAPS = 0o103, 0o024  # Ungerboeck's h⁰ and h¹; bit i is the tap of delay i
 
@@ -77,21 +77,18 @@ class Trellis(nn.Module):
         shifts = torch.stack([-dither.T, dither.T], 1)  # (m, 2, B): the batch last is fastest
         nodes = steps.permute(1, 2, 0)[:, :, None] + shifts[:, None]  # (m, pick, shift, B)
         costs = (residual.T[:, None, None] - nodes).square()
-        scale = COSTS / costs.amax((1, 2)).sum(0).clamp(min=torch.finfo().tiny)
-        costs = (costs * scale).round().long() * PATH
+        first, second = (costs * (COSTS / costs.amax((1, 2)).sum(0).clamp(min=torch.finfo().tiny))).unbind(1)
         # A graph, which may be asked for either search, keeps a script's branches and loops.
         walk = torch.jit.script(_walk) if torch.onnx.is_in_onnx_export() else _walk
         states = torch.arange(STATES, device=residual.device)[:, None]
-        value = (states > 0) * UNREACHED + torch.zeros_like(costs[0, 0, 0])
+        value = (states > 0) * UNREACHED + torch.zeros_like(residual[:, 0], dtype=torch.int64)
         parts = []
         left = int(residual.shape[1])  # in a trace a size is a tensor
         while left:
             count = min(left, WALK)
             bits = 2 ** torch.arange(count - 1, -1, -1, device=residual.device)
-            picked = bits[:, None] * torch.arange(2, device=residual.device)
-            first, second = (costs[-left:][:count] + picked[:, :, None, None])[:, :, :, None].unbind(1)
-            value = walk(value + states * 2**count, first, second, self.origin, self.following,
-                         torch.as_tensor(greedy), UNREACHED)
+            value = walk(value + states * 2**count, first[-left:][:count], second[-left:][:count], bits, self.origin,
+                         self.following, torch.as_tensor(greedy), PATH, UNREACHED)
             paths = value % PATH
             value = value - paths
             parts.append((paths, bits))
@@ -105,35 +102,38 @@ class Trellis(nn.Module):
         return torch.cat(picks[::-1]).T
 
 
-def _walk(value: Tensor, first: Tensor, second: Tensor, origin: Tensor, following: Tensor, greedy: Tensor,
-          unreached: int) -> Tensor:
-    """The best path into each state, by Viterbi's algorithm; or one path, level by level. TorchScript too.
+def _walk(value: Tensor, first: Tensor, second: Tensor, bits: Tensor, origin: Tensor, following: Tensor, greedy: Tensor,
+          unit: int, unreached: int) -> Tensor:
+    """The best path into each state, by Viterbi's algorithm; or one path, split by split. TorchScript too.
 
     Args:
         value: (S, B) int64, a cost, and below it a path: the one into each state so far.
-        first, second: (m, 2, 1, B), what the picks 0 and 1 add, with either shift.
+        first, second: (m, 2, B), what the picks 0 and 1 add, with either shift; rounded where whole paths compare.
+        bits: (m,), what a pick of 1 adds to a path.
         origin: (2, S), from which state each pick leads into each state.
         following: (S, 2), where each pick leads to from each state.
         greedy: Whether to go on from the best state alone, and always by the cheaper pick.
-        unreached: What stands for other states then.
+        unit: Of costs.
+        unreached: What stands for states that no path leads to.
 
     Returns:
         As `value`.
     """
     if bool(greedy):
         state = value.argmin(0, keepdim=True)
-        lowest = value.gather(0, state)
-        flat_first, flat_second = first[:, :, 0], second[:, :, 0]
-        for i in range(first.shape[0]):
+        path = value.gather(0, state)
+        for i in range(bits.shape[0]):
             shift = state % 2
-            one, other = flat_first[i].gather(0, shift), flat_second[i].gather(0, shift)
-            lowest = lowest + torch.minimum(one, other)
-            state = torch.where(other < one, following[:, 1][state], following[:, 0][state])
-        return torch.full_like(value, unreached).scatter(0, state, lowest)
+            cheaper = second[i].gather(0, shift) < first[i].gather(0, shift)
+            path = torch.where(cheaper, path + bits[i], path)
+            state = torch.where(cheaper, following[:, 1][state], following[:, 0][state])
+        return torch.full_like(value, unreached).scatter(0, state, path)
     half = origin.shape[1] // 2
-    for i in range(first.shape[0]):
-        one = value.index_select(0, origin[0]).view(2, half, -1) + first[i]
-        other = value.index_select(0, origin[1]).view(2, half, -1) + second[i]
+    whole_first = unit * first.round().long()[:, :, None]
+    whole_second = unit * second.round().long()[:, :, None] + bits[:, None, None, None]
+    for i in range(bits.shape[0]):
+        one = value.index_select(0, origin[0]).view(2, half, -1) + whole_first[i]
+        other = value.index_select(0, origin[1]).view(2, half, -1) + whole_second[i]
         value = torch.minimum(one, other).flatten(0, 1)
     return value
 
