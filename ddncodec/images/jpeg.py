@@ -20,8 +20,8 @@ from PIL import Image, ImageFile
 from ddncodec.errors import UnreadableImage
 from ddncodec.images.raster import Raster
 
-_SCAN_END = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # a marker; not a stuffed byte, nor a restart or fill
-_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")  # not a stuffed byte, nor fill
+_RESTARTS = range(0xD0, 0xD8)
 _EOI = b"\xff\xd9"
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of a frame, which say what kind it is of
 _PROGRESSIVE, _LOSSLESS = 0xC2, 0xC3
@@ -123,7 +123,7 @@ def _scans(data: bytes) -> list[_Scan]:
     at = 2
     while (at := data.find(b"\xff", at)) >= 0 and not data.startswith(_EOI, at):
         marker = data[at + 1] if at + 1 < len(data) else 0
-        if marker in (0x00, 0x01, 0xD8, 0xFF) or 0xD0 <= marker <= 0xD7:  # without a segment
+        if marker in (0x00, 0x01, 0xD8, 0xFF, *_RESTARTS):  # without a segment
             at += 1
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
@@ -138,10 +138,9 @@ def _scans(data: bytes) -> list[_Scan]:
         elif marker == _START_OF_SCAN:
             if frame is None or len(frame.scans) == _MAX_SCANS:
                 raise _damaged("scans are where none can be")
-            match = _SCAN_END.search(data, end)
-            at = match.start() if match else len(data)
             scan = _scan(frame, segment)
-            scan.intervals = _intervals(data, end, at, -(-frame.units(scan) // restart) if restart else 1)
+            scan.intervals = _intervals(data, end, -(-frame.units(scan) // restart) if restart else 1)
+            at = scan.intervals[-1][1]
             if data.find(_ZEROED, end, at) >= 0 and not _may_be_zero(frame.kind, scan, first_symbols):
                 raise _damaged("a part of them is zeroed")
             frame.scans.append(scan)
@@ -187,13 +186,21 @@ def _scan(frame: _Frame, header: bytes) -> _Scan:
     return scan
 
 
-def _intervals(data: bytes, start: int, end: int, count: int) -> list[tuple[int, int]]:
-    """The restart intervals of a scan's data, between markers that count from 0 to 7 and again."""
-    markers = list(_RESTART.finditer(data, start, end))
-    if len(markers) + 1 != count or any(marker[0][1] & 7 != number % 8 for number, marker in enumerate(markers)):
+def _intervals(data: bytes, start: int, count: int) -> list[tuple[int, int]]:
+    """The restart intervals of a scan: up to another marker, and between markers that count from 0 to 7 and again."""
+    intervals = []
+    for marker in _MARKER.finditer(data, start):
+        intervals.append((start, marker.start()))
+        if marker[0][1] not in _RESTARTS:
+            break
+        if len(intervals) == count or marker[0][1] & 7 != (len(intervals) - 1) % 8:
+            raise _damaged("restart markers are missing")
+        start = marker.end()
+    else:
+        intervals.append((start, len(data)))
+    if len(intervals) != count:
         raise _damaged("restart markers are missing")
-    ends = [start, *(place for marker in markers for place in marker.span()), end]
-    return list(zip(ends[::2], ends[1::2], strict=True))
+    return intervals
 
 
 def _may_be_zero(kind: int, scan: _Scan, first_symbols: dict[int, int]) -> bool:
@@ -219,15 +226,17 @@ class _Decoder:
     def __init__(self, image: ImageFile.ImageFile, tile: ImageFile._Tile) -> None:
         image.load_prepare()
         _, extents, _, arguments = tile
-        self.left, self.done = b"", False
+        self.left: bytes | memoryview = b""
+        self.done = False
         self._decoder = Image._getdecoder(image.mode, "jpeg", arguments, image.decoderconfig)
         self._decoder.setimage(image.im, extents)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Hand data over. Raises UnreadableImage where they cannot be decoded."""
         if self.done:
             return
-        data = self.left + data
+        if self.left:
+            data = bytes(self.left) + data
         taken, error = self._decoder.decode(data)
         if error < 0:
             raise _damaged("they cannot be decoded")
@@ -259,7 +268,7 @@ def _decode(decoder: _Decoder, data: bytes, scans: list[_Scan], filler: bytes) -
             if end - start < _PROBED and end != intervals[-1][1]:
                 continue
             if end - start > _SPARE + probe:
-                decoder.feed(data[at : end - _SPARE - probe])
+                decoder.feed(memoryview(data)[at : end - _SPARE - probe])
                 at = end - _SPARE
                 if not decoder.wants_pixels(data[at - probe : at]):
                     raise _damaged("they go on behind the last pixel")

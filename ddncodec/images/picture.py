@@ -72,20 +72,20 @@ def fit_reduced(pixels: Pixels, full: tuple[int, int], side: int) -> Pixels:
 def _averaged(pixels: npt.NDArray[Any], full: int, cells: int) -> npt.NDArray[np.float32]:
     """The means (cells, N) of equal parts of what `full` rows have, of which `pixels` (H, N) is a reduced copy."""
     means = np.empty((cells, pixels.shape[1]), np.float32)
-    for mean, shares in zip(means, _shares(len(pixels), full, cells), strict=True):
-        touched = np.flatnonzero(shares)  # a few that stand together
-        part = slice(touched[0], touched[-1] + 1)
-        np.matmul(shares[part], pixels[part].astype(np.float32), out=mean)
+    for mean, (part, shares) in zip(means, _shares(len(pixels), full, cells), strict=True):
+        np.matmul(shares, pixels[part].astype(np.float32), out=mean)
     return means
 
 
 @lru_cache(maxsize=16)
-def _shares(count: int, full: int, cells: int) -> npt.NDArray[np.float32]:
-    """The share (cells, count) that each pixel of a reduced copy has in each cell of as many equal ones."""
+def _shares(count: int, full: int, cells: int) -> list[tuple[slice, npt.NDArray[np.float32]]]:
+    """Of each of so many equal cells, which pixels of a reduced copy are in it, and the share of each."""
     pixels = np.minimum(np.arange(count + 1) * round(full / count), full)  # their borders, in pixels of the image
     borders = np.linspace(0, full, cells + 1)[:, None]
     overlaps = np.minimum(borders[1:], pixels[1:]) - np.maximum(borders[:-1], pixels[:-1])
-    return (overlaps.clip(0) * cells / full).astype(np.float32)
+    shares = (overlaps.clip(0) * cells / full).astype(np.float32)
+    touched = [np.flatnonzero(row) for row in shares]  # a few that stand together
+    return [(part := slice(some[0], some[-1] + 1), row[part]) for some, row in zip(touched, shares, strict=True)]
 
 
 def grid(images: Sequence[Pixels], columns: int) -> Pixels:

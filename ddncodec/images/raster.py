@@ -66,7 +66,8 @@ class Raster:
         keeps = keep_icc and colours.mode == "RGB" and is_rgb_profile(self.icc)
         if self.icc and not keeps:
             colours = to_srgb(colours, self.icc)
-        colours = colours.convert("RGB")
+        if colours.mode != "RGB":
+            colours = colours.convert("RGB")
         if opacity is not None:
             colours = Image.composite(colours, Image.new("RGB", colours.size, "white"), opacity)
         return colours, self.icc if keeps else None
@@ -105,4 +106,4 @@ def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
         return image.convert(colours), image.getchannel("A")
-    return image if image.mode == "CMYK" else image.convert(colours), None
+    return image if image.mode in ("CMYK", colours) else image.convert(colours), None
