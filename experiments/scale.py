@@ -92,6 +92,18 @@ def rates(measured: dict[str, Any], count: int, core: float) -> str:
                   f"{count:,} images, these cores", "hours of one core", "money"], rows)
 
 
+def besides(measured: dict[str, Any]) -> str:
+    """What else was measured: large JPEGs, and memory."""
+    text = ""
+    if jpegs := measured.get("jpegs"):
+        share = jpegs["ours"] / jpegs["pillow"]
+        text += f" JPEGs of 12 megapixels: {jpegs['ours']:.0f} a second, {share:.2f} of what Pillow decodes."
+    if memory := measured.get("memory"):
+        text += " Memory of all processes together: " + ", ".join(
+            f"{size:,.0f} MB for {int(count):,} files" for count, size in memory["by files"].items()) + "."
+    return text
+
+
 def costs(ways: list[Kept], count: int, disk: float) -> str:
     """The table of what keeping takes."""
     return table(["kept as", "bytes each", "on disk each", f"{count:,} images", "money a month"],
@@ -119,9 +131,11 @@ def main(
     docs: Annotated[Path, typer.Option(help="The folder of scale.md.")] = DOCS,
 ) -> None:
     """Rewrite docs/scale.md's figures; see the module."""
+    measured = json.loads(jobs_file.read_text())
     ways, near = measure(model, faces, records)
     parts = {
-        "rates": rates(json.loads(jobs_file.read_text()), count, core) + f"\n\nMoney: {core:g} for a core and an hour.",
+        "rates": rates(measured, count, core) + f"\n\nMoney: {core:g} for a core and an hour."
+                 + besides(measured),
         "costs": costs(ways, count, disk) + f"\n\nOn {faces} test faces, `{model}`, {near:.2f} dB on average. Money: "
                  f"{disk:g} for a gigabyte and a month; a file takes whole blocks of {DISK_BLOCK:,} bytes.",
         "weights": weights(ways, model),

@@ -301,11 +301,15 @@ def test_scale_writes_what_was_measured_and_the_rest_of_the_page_stays(
     change(monkeypatch, scale, measure=lambda *of: ([
         scale.Kept("PNG", 7000.0, True), scale.Kept("WebP", 400.0, False), scale.Kept("archive", 150.0, False)], 31.0))
     shutil.copy(ROOT / "docs/scale.md", tmp_path)
-    (tmp_path / "jobs.json").write_text(json.dumps({"cores": 2, "rates": {"encode": {"idle": 500.0, "busy": 350.0}}}))
+    (tmp_path / "jobs.json").write_text(json.dumps({
+        "cores": 2, "rates": {"encode": {"idle": 500.0, "busy": 350.0}}, "jpegs": {"ours": 30.0, "pillow": 40.0},
+        "memory": {"by files": {"1000": 280.4, "100000": 350.0}}}))
     scale.main(jobs_file=tmp_path / "jobs.json", count=3_600_000, disk=0.5, core=0.25, model="placeholder", faces=1,
                records=1, docs=tmp_path)
     text = (tmp_path / "scale.md").read_text()
     assert "| encode | 500 | 250 | 0.70 | 2 h | 4 h | 1.00 |" in text
+    assert "JPEGs of 12 megapixels: 30 a second, 0.75 of what Pillow decodes." in text
+    assert "280 MB for 1,000 files, 350 MB for 100,000 files." in text
     assert "| PNG | 7,000.0 | 8,192.0 | 29.5 GB | 14.75 |" in text
     size = zoo.find("placeholder").path.stat().st_size
     assert f"from {size / 250:,.0f} images on" in text
