@@ -26,7 +26,7 @@ from ddncodec.errors import BadCheckpoint, BadRecipe, InputMissing, NotFinite, r
 from ddncodec.files import atomic_write
 from ddncodec.images import Picture, write_picture
 from ddncodec.looks import FAITHFUL, NATURAL, load_look, looks_of, save_look
-from ddncodec.metrics.distortion import mean_psnr
+from ddncodec.metrics.distortion import mean_psnr, psnr, squared_errors
 from ddncodec.metrics.sliced import sliced_distance
 from ddncodec.metrics.spectrum import band_ratios, radial_power
 from ddncodec.network.principal.generator import PrincipalGenerator
@@ -51,6 +51,8 @@ SHORTER = 0.4  # the share of a batch that is of shorter streams
 LENGTHS = (1, 2, 6)  # what of the levels is validated: all, a half, a sixth; 144, 72 and 24 bytes of 1,152 bits
 MOST_LOST = 1.0  # dB below the weights' own refiner, on whole streams, that the best natural look may be
 COARSE = 16  # spectra are compared from so small a share of the sampling rate on: of what is coarser the picks speak
+LOCAL = 0.02  # the weight of each image's spectrum beside the batch's
+QUIET = 0.1  # the least of the usual power that a rough image's is taken for: in the flattest ones nothing is usual
 CLOSE_UP = 8  # of so many faces one is a close-up: the rest are nowhere flat, and no look is to draw into what is
 PARTS = ("refiner.", "average.", "discriminator.", "optimizer.", "rival.")
 
@@ -66,8 +68,7 @@ class LookConfig:
     moving average, which is what is kept. precision: float32 or bfloat16, of convolutions.
 
     The natural loss is a sum: error_weight times the squared error, adversarial times the discriminator's, spectrum
-    times the squared log-ratio of the batch's power spectrum to the originals', means times the squared error of each
-    channel's mean.
+    times the squared difference of power spectra, means times the squared error of each channel's mean.
     """
 
     look: str
@@ -85,7 +86,7 @@ class LookConfig:
     precision: str = "float32"
     error_weight: float = 4.0
     adversarial: float = 0.006
-    spectrum: float = 0.3
+    spectrum: float = 1.0
     means: float = 20.0
     validation_images: int = 256
     validate_every: int = 500
@@ -291,25 +292,29 @@ class LookTrainer:
         self.discriminator.requires_grad_(False)
         with self._autocast():
             adversarial = deceived(self.discriminator(shown, rough))
-        spectrum = self._spectrum(images, shown)
+        spectrum = self._spectrum(images, rough, shown)
         means = (shown - images).mean((2, 3)).square().mean()
         found |= {"discriminator": rival.item(), "adversarial": adversarial.item(), "spectrum": spectrum.item(),
                   "means": means.item()}
         return (config.error_weight * error + config.adversarial * adversarial + config.spectrum * spectrum
                 + config.means * means)
 
-    def _spectrum(self, images: Tensor, shown: Tensor) -> Tensor:
+    def _spectrum(self, images: Tensor, rough: Tensor, shown: Tensor) -> Tensor:
         """How unlike the power of whole streams' images is to the originals', in a quarter of each.
 
         The quarter is elsewhere at each step: of all of an image the middle would count, under the spectrum's window,
-        and detail be drawn there. A squared difference, not of logarithms, has its minimum where the mean power is
-        right. Shorter streams are left out: held to the spectrum of what their picks do not say, the refiner weaves
-        lattices.
+        and detail be drawn there. Squared differences, not of logarithms, have their minimum where the mean power is
+        right. They are taken of the batch's mean and, in shares of what is usual where a rough image is as lively, of
+        each image: else what trees lack is drawn into skies. Shorter streams are left out: held to the spectrum of what
+        their picks do not say, the refiner weaves lattices.
         """
         side, cut = images.shape[-1] // 2, round(SHORTER * self.config.batch)
         y, x = np.random.default_rng([self.config.seed, self.step]).integers(side + 1, size=2).tolist()
-        power, wanted = (radial_power(some[cut:, :, y : y + side, x : x + side]).mean(0) for some in (shown, images))
-        return ((power - wanted) / self._power)[side // COARSE :].square().mean()
+        shares = [radial_power(some[cut:, :, y : y + side, x : x + side]) / self._power
+                  for some in (shown, images, rough)]
+        wrong = (shares[0] - shares[1])[:, side // COARSE :]
+        lively = shares[2][:, side // COARSE : 2 * side // COARSE].mean(1, keepdim=True).clamp(min=QUIET)
+        return wrong.mean(0).square().mean() + LOCAL * (wrong / lively).square().mean()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -337,7 +342,7 @@ class LookTrainer:
         if self.config.look == FAITHFUL:
             score = measured["psnr"][0]
         else:
-            near = measured["psnr"][0] >= self._faithful_psnr - MOST_LOST
+            near = self._psnr(self.average) >= self._psnr(cast(Refiner, self.network.refiner)) - MOST_LOST
             score = self.step if near else -math.inf
         if score > self.best:
             self.best = score
@@ -354,18 +359,21 @@ class LookTrainer:
         save_look(self.folder / f"best.{self.config.look}.safetensors", self.config.look, tensors, self.info)
 
     def _validation_set(self) -> tuple[Tensor, list[Tensor]]:
-        """Validation images, and of each length their rough pictures; and the faithful refiner's PSNR."""
+        """Validation images, and of each length their rough pictures."""
         images = self._source.validation(self.config.validation_images)
         rough = []
         for part in LENGTHS:
             levels = max(1, self.network.config.levels // part)
             rough.append(torch.cat([self.network.spectrum.synthesise(self.network.prediction(few, levels))
                                     for few in torch.split(images.to(self._device), VALIDATION_BATCH)]))
-        assert self.network.refiner is not None
         quarters = torch.cat([part for half in images.chunk(2, 2) for part in half.chunk(2, 3)])
         self._power = radial_power(quarters).mean(0).to(self._device)
-        self._faithful_psnr = mean_psnr(to_pixels(images), self._drawn(self.network.refiner, rough[0]))
         return images, rough
+
+    def _psnr(self, refiner: Refiner) -> float:
+        """Of the validation images' whole streams: that of their mean error, as docs/looks.md tells it."""
+        images, (whole, *_) = self._validation
+        return psnr(float(squared_errors(to_pixels(images), self._drawn(refiner, whole)).mean()))
 
     def _drawn(self, refiner: nn.Module, rough: Tensor) -> npt.NDArray[np.uint8]:
         """The pictures of rough ones, (N, R, R, 3), uint8."""
