@@ -93,9 +93,13 @@ class Draft:
                 raise
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write to the file. Raises OutputFailed."""
-        with _told_of(self.path):
-            self.file.write(data)
+        """Write to the file, of which nothing is left where that fails. Raises OutputFailed."""
+        try:
+            with _told_of(self.path):
+                self.file.write(data)
+        except BaseException:
+            self.discard()
+            raise
 
     def send(self) -> None:
         """Let the content be on its way to the disk."""
@@ -128,6 +132,7 @@ class Draft:
         if self._temporary:
             self._temporary.unlink(missing_ok=True)
             _temporaries.discard(self._temporary)
+            self._temporary = None
 
 
 def publish(drafts: Sequence[Draft]) -> list[DdnError | None]:

@@ -316,11 +316,7 @@ class Outputs:
                 raise OutputFailed(f"cannot make {target.parent}: {error.strerror}") from None
             self._folders.add(target.parent)
         draft = Draft(target, overwrite=self._force)
-        try:
-            draft.write(data)
-        except BaseException:
-            draft.discard()
-            raise
+        draft.write(data)
         self._drafts.append(draft)
 
     def publish(self) -> Future[list[DdnError | None]]:

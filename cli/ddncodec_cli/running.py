@@ -280,8 +280,6 @@ def _worked(work: Work[Item, Made], parts: Iterable[Sequence[Job] | None], force
         before: _InWork[Item, Made] | None = None
         for part in parts:
             begun = None if part is None else _InWork(part, work, outputs, force)
-            if begun:
-                begun.compute()
             if before:
                 yield before.end()
             if begun:
@@ -292,33 +290,27 @@ def _worked(work: Work[Item, Made], parts: Iterable[Sequence[Job] | None], force
 
 
 class _InWork(Generic[Item, Made]):
-    """A batch of jobs, which are read."""
+    """A batch of jobs, read and computed; the outputs are written, though not in their places."""
 
     def __init__(self, jobs: Sequence[Job], work: Work[Item, Made], outputs: Outputs, force: bool) -> None:
         self._jobs, self._work, self._outputs = jobs, work, outputs
         self._outcomes = [Outcome() for _ in jobs]
         self._written: list[int] = []  # whose outputs are written, but perhaps not yet on the disk
         self._published: Future[list[DdnError | None]] | None = None
-        self._computing = self._writing = 0.0
-        self._items: dict[int, Item] = {}
         began = perf_counter()
+        items: dict[int, Item] = {}
         for number, job in enumerate(jobs):
             with self._guard(number):
                 if job.target:
                     require_free(job.target, force)
-                self._items[number] = work.read(job)
-        self._reading = perf_counter() - began
-
-    def compute(self) -> None:
-        """Compute the outputs, and write them, though not in their places."""
-        began = perf_counter()
-        made = self._work.compute(list(self._items.values())) if self._items else []
+                items[number] = work.read(job)
+        read = perf_counter()
+        made = work.compute(list(items.values())) if items else []
         computed = perf_counter()
-        for number, one in zip(self._items, made, strict=True):
+        for number, one in zip(items, made, strict=True):
             with self._guard(number):
                 self._write(number, one)
-        self._items.clear()
-        self._computing, self._writing = computed - began, perf_counter() - computed
+        self._reading, self._computing, self._writing = read - began, computed - read, perf_counter() - computed
 
     def publish(self) -> None:
         """Let the outputs be there."""
