@@ -193,7 +193,7 @@ def _intervals(data: bytes, start: int, count: int) -> list[tuple[int, int]]:
         intervals.append((start, marker.start()))
         if marker[0][1] not in _RESTARTS:
             break
-        if len(intervals) == count or marker[0][1] & 7 != (len(intervals) - 1) % 8:
+        if marker[0][1] & 7 != (len(intervals) - 1) % 8:
             raise _damaged("restart markers are missing")
         start = marker.end()
     else:

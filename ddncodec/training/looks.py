@@ -330,19 +330,20 @@ class LookTrainer:
             psnr (mean, dB), distance (sliced), bands (shares of the originals' power), means (of decoded less original
             channels, in 8-bit steps): a list by length each.
         """
-        originals = self._validation[0]
+        originals, lengths = self._validation
         pixels = to_pixels(originals)
+        drawn = [self._drawn(self.average, rough) for rough in lengths]
         measured: dict[str, Any] = {"psnr": [], "distance": [], "bands": [], "means": []}
-        for rough in self._validation[1]:
-            decoded = to_tensor(self._drawn(self.average, rough))
-            measured["psnr"].append(mean_psnr(pixels, to_pixels(decoded)))
+        for pictures in drawn:
+            decoded = to_tensor(pictures)
+            measured["psnr"].append(mean_psnr(pixels, pictures))
             measured["distance"].append(sliced_distance(decoded, originals))
             measured["bands"].append(band_ratios(decoded, originals))
             measured["means"].append((127.5 * (decoded - originals).mean((0, 2, 3))).tolist())
         if self.config.look == FAITHFUL:
             score = measured["psnr"][0]
         else:
-            near = self._psnr(self.average) >= self._psnr(cast(Refiner, self.network.refiner)) - MOST_LOST
+            near = _psnr(pixels, drawn[0]) >= self._faithful_psnr - MOST_LOST
             score = self.step if near else -math.inf
         if score > self.best:
             self.best = score
@@ -359,21 +360,18 @@ class LookTrainer:
         save_look(self.folder / f"best.{self.config.look}.safetensors", self.config.look, tensors, self.info)
 
     def _validation_set(self) -> tuple[Tensor, list[Tensor]]:
-        """Validation images, and of each length their rough pictures."""
+        """Validation images, and of each length their rough pictures; and the faithful refiner's PSNR."""
         images = self._source.validation(self.config.validation_images)
         rough = []
         for part in LENGTHS:
             levels = max(1, self.network.config.levels // part)
             rough.append(torch.cat([self.network.spectrum.synthesise(self.network.prediction(few, levels))
                                     for few in torch.split(images.to(self._device), VALIDATION_BATCH)]))
+        assert self.network.refiner is not None
         quarters = torch.cat([part for half in images.chunk(2, 2) for part in half.chunk(2, 3)])
         self._power = radial_power(quarters).mean(0).to(self._device)
+        self._faithful_psnr = _psnr(to_pixels(images), self._drawn(self.network.refiner, rough[0]))
         return images, rough
-
-    def _psnr(self, refiner: Refiner) -> float:
-        """Of the validation images' whole streams: that of their mean error, as docs/looks.md tells it."""
-        images, (whole, *_) = self._validation
-        return psnr(float(squared_errors(to_pixels(images), self._drawn(refiner, whole)).mean()))
 
     def _drawn(self, refiner: nn.Module, rough: Tensor) -> npt.NDArray[np.uint8]:
         """The pictures of rough ones, (N, R, R, 3), uint8."""
@@ -399,6 +397,11 @@ class LookTrainer:
         save_state(self.folder / STATE_FILE, tensors,
                    {"config": asdict(self.config), "weights": self.info.id.hex(), "step": self.step,
                     "best": self.best if math.isfinite(self.best) else None}, FORMAT)
+
+
+def _psnr(originals: npt.NDArray[np.uint8], drawn: npt.NDArray[np.uint8]) -> float:
+    """That of the pictures' mean error, as docs/looks.md tells it."""
+    return psnr(float(squared_errors(originals, drawn).mean()))
 
 
 def _memory(path: Path, rows: int, axes: int) -> npt.NDArray[np.float16]:

@@ -16,8 +16,8 @@ MEMORY = 6
 STATES = 2**MEMORY
 WALK = 36  # splits that are searched at once: a path's cost and its picks have room in one int64
 PATH = 2 ** (WALK + MEMORY)  # costs are multiples of it; what is below is the path, its first state and then its picks
-COSTS = 2.0**19  # what an image's costs are together at most, in units of PATH
 UNREACHED = 2**62  # the cost of a state that no path leads to
+COSTS = UNREACHED / (2 * PATH)  # what an image's costs are together at most, in units of PATH
 SHIFT_TAPS, PICK_TAPS = 0o103, 0o024  # Ungerboeck's h⁰ and h¹; bit i is the tap of delay i
 
 
