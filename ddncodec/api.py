@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ddncodec import container, zoo
 from ddncodec.codec import Codec, load_weights
-from ddncodec.encoding import Request, encode_pictures
+from ddncodec.encoding import Request, coders_of, encode_pictures
 from ddncodec.errors import DdnError
 from ddncodec.images import Picture, Pixels, srgb_pixels
 from ddncodec.inputs import AnyImage, pixels_of_batch
@@ -124,7 +124,7 @@ def encode_batch(images: Iterable[AnyImage], model: Models = zoo.DEFAULT, levels
         >>> [len(file) for file in files]
         [160, 160, 160]
     """
-    codecs = codecs_of(model)
+    codecs = coders_of(model, _loaded)
     if bare and len(codecs) > 1:
         raise ValueError("a bare stream does not say which of several models made it")
     pictures = [Picture(pixels) for pixels in pixels_of_batch(images)]
@@ -185,17 +185,15 @@ def codec_of(model: Model, look: str | None = None) -> Codec:
     return _loaded(zoo.find(model), look)
 
 
-def codecs_of(model: Models) -> list[Codec]:
-    """The codecs of one model, of several, or of `auto`. Raises like `load_model`; ValueError for none."""
-    if model == zoo.AUTO:
-        return [_loaded(info) for info in zoo.unconditional()]
-    if isinstance(model, str | PathLike | Codec):
-        return [codec_of(model)]
-    if not model:
-        raise ValueError("there must be a model")
-    return [codec_of(one) for one in model]
+def _loaded(info: WeightsInfo, look: str | None = None) -> Codec:
+    return _faithful(info) if look is None else _in_look(info, look)
 
 
 @lru_cache(maxsize=8)
-def _loaded(info: WeightsInfo, look: str | None = None) -> Codec:
-    return load_weights(info) if look is None else _loaded(info).with_look(look)
+def _faithful(info: WeightsInfo) -> Codec:
+    return load_weights(info)
+
+
+@lru_cache(maxsize=8)
+def _in_look(info: WeightsInfo, look: str) -> Codec:
+    return _faithful(info).with_look(look)

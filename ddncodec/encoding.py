@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from os import PathLike
+from typing import NamedTuple, TypeAlias
 
-from ddncodec import bare, container
+from ddncodec import bare, container, zoo
 from ddncodec.coding import Near, StreamCoder
 from ddncodec.container import Stream
 from ddncodec.effort import CLOSED_LOOP
@@ -15,6 +16,9 @@ from ddncodec.errors import DdnError
 from ddncodec.images import Picture, Pixels, fit
 from ddncodec.metrics.distortion import psnr, squared_errors
 from ddncodec.sizes import ladder, longest
+from ddncodec.weights import WeightsInfo
+
+Model: TypeAlias = str | PathLike[str] | StreamCoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,25 @@ class Encoded(NamedTuple):
     codec: StreamCoder
     psnr: float | None
     pixels: Pixels | None
+
+
+def coders_of(model: Model | Sequence[Model], load: Callable[[WeightsInfo], StreamCoder]) -> list[StreamCoder]:
+    """The coders of one model, of several, or of `auto`.
+
+    Args:
+        model: A name, the path of a weights file, or a coder; or several.
+        load: Gives the coder of weights.
+
+    Raises:
+        ValueError: There is no model.
+        UnknownWeights, BadCheckpoint: As `zoo.find`, and what `load` raises.
+    """
+    if model == zoo.AUTO:
+        return [load(info) for info in zoo.unconditional()]
+    each = [model] if isinstance(model, str | PathLike | StreamCoder) else model
+    if not each:
+        raise ValueError("there must be a model")
+    return [one if isinstance(one, StreamCoder) else load(zoo.find(one)) for one in each]
 
 
 def encode_pictures(codecs: Sequence[StreamCoder], pictures: Sequence[Picture], request: Request, measured: bool = False

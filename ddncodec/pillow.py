@@ -161,18 +161,13 @@ def _accept(prefix: bytes) -> bool:
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     """Write an image; `save`'s options are those of `ddncodec.encode`, `comment` and `keep_icc`."""
-    from ddncodec.encoding import Encoded, Request, encode_pictures
+    from ddncodec.encoding import Encoded, Request, coders_of, encode_pictures
 
     options: dict[str, Any] = image.encoderinfo
     request = Request(options.get("levels"), options.get("effort"), options.get("max_bytes"), options.get("psnr"),
                       options.get("comment"))
     try:
-        model = options.get("model", zoo.DEFAULT)
-        if model == zoo.AUTO:
-            model = [info.path for info in zoo.unconditional()]
-        elif isinstance(model, str | PathLike | StreamCoder):
-            model = [model]
-        coders = [one if isinstance(one, StreamCoder) else _coder(zoo.find(one)) for one in model]
+        coders = coders_of(options.get("model", zoo.DEFAULT), _coder)
         picture = picture_of(image, keep_icc=options.get("keep_icc", False))
         (result,) = encode_pictures(coders, [picture], request)
     except DdnError as error:
